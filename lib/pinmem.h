@@ -1,0 +1,681 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * pinmem.h - long-term pinned memory: ask first, pin, know what the unpin does.
+ *
+ * libpinmem stands between a program and the kernel's pin interfaces (verbs
+ * memory regions, io_uring registered buffers, mlock). In four sentences:
+ *
+ *   A pinner (struct pinmem) is a context bound to one backend.
+ *   A verdict says, before anything is pinned, what lies behind a range of
+ *   addresses and what may be done with it: pin, ODP, stage, or refuse and why.
+ *   A region (struct pinmem_mr) is a range that was registered; what the device
+ *   must be told to use it (lkey, rkey, buffer index) is in its segments.
+ *   A region is released CLEAN (the device did not write to it) or DIRTY.
+ *
+ * Conventions, true of every call here:
+ *
+ *   Errors     A call that can fail returns int: 0, or a negative errno.
+ *              pinmem_errmsg() then holds one sentence with the exact cause and
+ *              its numbers. Out-parameters are written on success only.
+ *   Units      Lengths and offsets are bytes; other units are in the name.
+ *   Structs    Every struct that crosses this interface begins with its own
+ *              size, set by the caller: { .size = sizeof(struct …) }. Zero in
+ *              every other field means the default. Option fields that this
+ *              version of the library does not know must be zero (-E2BIG).
+ *   Threads    Every call may be made from any thread at any time, also on the
+ *              same pinner; a region may be released by another thread than the
+ *              one that registered it. One region must not be released twice,
+ *              nor used after its release: in builds with PINMEM_DEBUG that is
+ *              caught (-EINVAL), in others it is undefined, as with free().
+ *   fork       A child uses nothing of its parent's: calls on a pinner that was
+ *              opened before the fork fail in the child with -ECHILD (except
+ *              pinmem_close(), which frees the child's copy and leaves the
+ *              parent's pins alone). The child opens pinners of its own.
+ *   Silence    The library never prints, never raises limits, never installs
+ *              signal or fork handlers and never exits.
+ */
+#ifndef PINMEM_H
+#define PINMEM_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define PINMEM_API __attribute__((visibility("default")))
+#else
+#define PINMEM_API
+#endif
+
+struct ibv_context;
+struct ibv_mr;
+struct ibv_pd;
+struct io_uring;
+
+struct pinmem;	  /* a pinner; opaque */
+struct pinmem_mr; /* a region; opaque */
+
+/* ------------------------------------------------------------------ words */
+
+/** enum pinmem_backend - whose pins a pinner takes. */
+enum pinmem_backend {
+	PINMEM_BACKEND_AUTO = 0, /* a verbs device if there is one, else
+				  * io_uring, else mlock */
+	PINMEM_BACKEND_VERBS,	 /* RDMA memory regions: ibv_reg_mr(3) */
+	PINMEM_BACKEND_URING,	 /* io_uring registered buffers */
+	PINMEM_BACKEND_MLOCK,	 /* mlock(2): resident, *not* pinned */
+};
+
+/** enum pinmem_mode - what a region is. */
+enum pinmem_mode {
+	PINMEM_MODE_DEFAULT = 0, /* as option: whatever the verdict says */
+	PINMEM_PINNED,		 /* FOLL_PIN | FOLL_LONGTERM: the pages cannot move */
+	PINMEM_ODP,		 /* explicit on-demand paging: the device follows the
+				  * page tables, nothing is pinned */
+	PINMEM_STAGED,		 /* a pinned copy; pinmem_sync() moves the bytes */
+	PINMEM_RESIDENT,	 /* mlock: never swapped out, but it may be migrated, so
+				  * no device may be given its physical addresses */
+};
+
+/** enum pinmem_backing - what lies behind an address. */
+enum pinmem_backing {
+	PINMEM_UNMAPPED = 0, /* nothing: a hole, a guard region, past the end
+			      * of the file */
+	PINMEM_ANON,	     /* anonymous memory on base pages */
+	PINMEM_THP,	     /* anonymous memory on transparent huge pages */
+	PINMEM_HUGETLB,	     /* hugetlbfs or MAP_HUGETLB */
+	PINMEM_SHMEM,	     /* tmpfs, memfd, SysV, MAP_SHARED|MAP_ANONYMOUS */
+	PINMEM_FILE,	     /* a file through the page cache */
+	PINMEM_FSDAX,	     /* a file on a DAX file system: the storage itself */
+	PINMEM_DEVDAX,	     /* /dev/daxX.Y */
+	PINMEM_DEVICE,	     /* PFNMAP: device registers, [vvar], BARs */
+	PINMEM_SECRET,	     /* memfd_secret(2) */
+};
+
+/**
+ * enum pinmem_action - what a verdict says, and what a policy lists.
+ * A policy is an ordered list of ways out for memory that may not be pinned.
+ */
+enum pinmem_action {
+	PINMEM_POLICY_END = 0, /* ends a policy list; never in a verdict */
+	PINMEM_PIN,	       /* may be pinned (not a policy entry: -EINVAL) */
+	PINMEM_USE_ODP,	       /* register it for on-demand paging */
+	PINMEM_USE_STAGE,      /* pin a copy, sync explicitly */
+	PINMEM_REFUSE,	       /* do nothing, say why */
+};
+#define PINMEM_POLICY_MAX 4
+
+/** enum pinmem_unpin - put_user_page() semantics at release. */
+enum pinmem_unpin {
+	PINMEM_CLEAN = 0, /* unpin_user_pages(): the device only read */
+	PINMEM_DIRTY,	  /* unpin_user_pages_dirty_lock(): it wrote */
+	PINMEM_BY_FAULT,  /* never asked for, only reported: pages were dirtied
+			   * one by one when the device faulted them in (ODP) */
+};
+
+/* Access rights, with verbs' meaning (ibv_reg_mr(3)). 0 is local read only. */
+#define PINMEM_ACCESS_LOCAL_WRITE (1u << 0)
+#define PINMEM_ACCESS_REMOTE_WRITE (1u << 1) /* needs LOCAL_WRITE */
+#define PINMEM_ACCESS_REMOTE_READ (1u << 2)
+#define PINMEM_ACCESS_REMOTE_ATOMIC (1u << 3) /* needs LOCAL_WRITE */
+#define PINMEM_ACCESS_RELAXED_ORDERING (1u << 4)
+
+/* Which nodes a region may lie on; see struct pinmem_reg_options.placement. */
+enum pinmem_place {
+	PINMEM_PLACE_ANY = 0, /* leave the pages where they are */
+	PINMEM_PLACE_DEVICE,  /* the device's node (ANY if it has none) */
+	PINMEM_PLACE_NODE,    /* the node in the field `node` */
+};
+
+/** Names for the values above, lower case, never NULL; static storage. */
+PINMEM_API const char *pinmem_backend_name(enum pinmem_backend backend);
+PINMEM_API const char *pinmem_mode_name(enum pinmem_mode mode);
+PINMEM_API const char *pinmem_backing_name(enum pinmem_backing backing);
+PINMEM_API const char *pinmem_action_name(enum pinmem_action action);
+PINMEM_API const char *pinmem_unpin_name(enum pinmem_unpin unpin);
+
+/**
+ * pinmem_errmsg - why the last call of this thread failed.
+ *
+ * One sentence, without a newline. Valid until this thread's next failing call.
+ * Never NULL; "" when nothing failed yet. Thread-local.
+ */
+PINMEM_API const char *pinmem_errmsg(void);
+
+/** pinmem_version - the library's version, "MAJOR.MINOR.PATCH"; static. */
+PINMEM_API const char *pinmem_version(void);
+
+/**
+ * typedef pinmem_progress_fn - told about long work, now and then.
+ * @phase: "populate", "pin", "copy"; static storage
+ * @done, @total: bytes
+ * Runs on the thread that made the call. Must not call into the same pinner.
+ * Return: 0 to go on; anything else cancels: the work is undone and the call
+ * returns -ECANCELED.
+ */
+typedef int (*pinmem_progress_fn)(const char *phase, uint64_t done, uint64_t total,
+				  void *arg);
+
+/* ----------------------------------------------------------------- pinner */
+
+#define PINMEM_OPEN_URING_SLOTS (1u << 0) /* uring_first/_slots are set */
+
+/**
+ * struct pinmem_options - how a pinner is opened. All zero: AUTO, defaults.
+ * @backend:  whose pins. AUTO says in struct pinmem_info which, and why.
+ * @flags:    PINMEM_OPEN_*
+ * @pd:       verbs: the caller's protection domain; stays the caller's and must
+ *            outlive the pinner.
+ * @device:   verbs: or the name of a device to open ("rxe0"); NULL: AUTO takes
+ *            the first with an active port.
+ * @ring:     io_uring: the caller's ring; stays the caller's and must outlive
+ *            the pinner. NULL: the pinner makes one. A ring with
+ *            IORING_SETUP_SINGLE_ISSUER takes registrations from its own
+ *            thread only (-EEXIST elsewhere).
+ * @uring_first, @uring_slots: with PINMEM_OPEN_URING_SLOTS: the ring already
+ *            has a (sparse) buffer table; use its slots [first, first+slots),
+ *            and no others. Without: the pinner registers the table, and grows
+ *            it in place where the kernel can (6.13).
+ * @uring_entries: submission entries of a ring that the pinner makes (64).
+ * @policy:   default for registrations: the ways out, in order, ended by 0. All
+ *            zero: { PINMEM_USE_ODP }, that is ODP where device and backing
+ *            allow it, else refuse.
+ */
+struct pinmem_options {
+	size_t size;
+	enum pinmem_backend backend;
+	unsigned int flags;
+	struct ibv_pd *pd;
+	const char *device;
+	struct io_uring *ring;
+	unsigned int uring_first;
+	unsigned int uring_slots;
+	unsigned int uring_entries;
+	enum pinmem_action policy[PINMEM_POLICY_MAX];
+};
+
+/**
+ * pinmem_open - make a pinner.
+ * @opts: NULL for the defaults
+ * @pm:   out; released with pinmem_close()
+ *
+ * Return: 0, or
+ *   -EINVAL      contradicting or unknown options, @pm NULL
+ *   -E2BIG       an option that this version does not know is set
+ *   -ENODEV      no such verbs device, or none with an active port
+ *   -EOPNOTSUPP  the backend is not there (the sentence says what is missing:
+ *                sysctl kernel.io_uring_disabled, a kernel version, …)
+ *   -EBUSY       the caller's ring already has a buffer table
+ *   -ENOMEM, -EMFILE, -EPERM from the kernel
+ */
+PINMEM_API int pinmem_open(const struct pinmem_options *opts, struct pinmem **pm);
+
+/**
+ * pinmem_close - release a pinner.
+ * Return: 0; -EBUSY while regions, or memory of pinmem_alloc(), are live (nothing
+ * is changed, the sentence counts them); -EINVAL for NULL.
+ */
+PINMEM_API int pinmem_close(struct pinmem *pm);
+
+/**
+ * struct pinmem_info - what a pinner is.
+ * @backend:     never AUTO
+ * @odp:         1: the device takes explicit ODP regions
+ * @node:        NUMA node of the device; -1: none or unknown
+ * @max_segment: longest single registration of the backend; longer regions are
+ *               split into segments
+ * @slots, @slots_used: io_uring: buffer table now (it may grow); 0 elsewhere
+ * @device:      verbs: its name; "" elsewhere
+ * @why:         why AUTO took this backend, or "asked for"
+ */
+struct pinmem_info {
+	size_t size;
+	enum pinmem_backend backend;
+	int odp;
+	int node;
+	unsigned int slots;
+	unsigned int slots_used;
+	uint64_t max_segment;
+	char device[64];
+	char why[256];
+};
+PINMEM_API int pinmem_query(struct pinmem *pm, struct pinmem_info *info);
+
+/**
+ * pinmem_uring - the ring of an io_uring pinner: the caller's or its own.
+ * Return: borrowed; NULL for other backends. As always with io_uring, one
+ * thread at a time may submit.
+ */
+PINMEM_API struct io_uring *pinmem_uring(struct pinmem *pm);
+
+/** pinmem_pd - the protection domain of a verbs pinner, borrowed; else NULL. */
+PINMEM_API struct ibv_pd *pinmem_pd(struct pinmem *pm);
+
+/**
+ * struct pinmem_stats - counters since pinmem_open(); `live_*` are now.
+ */
+struct pinmem_stats {
+	size_t size;
+	uint64_t registered; /* successful registrations */
+	uint64_t released;
+	uint64_t refused; /* by verdict */
+	uint64_t failed;  /* by the kernel, or undone */
+	uint64_t live_regions;
+	uint64_t live_bytes; /* sum of the regions' lengths */
+	uint64_t peak_bytes;
+	uint64_t pinned; /* registrations by mode */
+	uint64_t odp;
+	uint64_t staged;
+	uint64_t resident;
+	uint64_t unpin_clean; /* releases by what truly happened */
+	uint64_t unpin_dirty;
+	uint64_t redirtied_bytes; /* made dirty from userspace before an unpin */
+	uint64_t populated_bytes; /* faulted in, in parallel, before a pin */
+	uint64_t synced_bytes;	  /* copied by pinmem_sync() */
+	uint64_t prefetch_device; /* pinmem_prefetch() through the device */
+	uint64_t prefetch_touch;  /* … by touching the pages */
+};
+PINMEM_API int pinmem_stats(struct pinmem *pm, struct pinmem_stats *stats);
+
+/* ---------------------------------------------------------------- verdict */
+
+#define PINMEM_REG_FD (1u << 0)		  /* `fd` is set */
+#define PINMEM_REG_DIRTY_AT_PIN (1u << 1) /* write-fault every page first */
+#define PINMEM_REG_NO_POPULATE (1u << 2)  /* leave faulting to the pin */
+
+/**
+ * struct pinmem_reg_options - how a range is registered. All zero: defaults.
+ * @flags:    PINMEM_REG_*. DIRTY_AT_PIN marks all pages dirty before they are
+ *            pinned (the threads' "dirty at get"; MADV_POPULATE_WRITE), for
+ *            devices that may write at any time until the release; it needs
+ *            a writable mapping and PINMEM_ACCESS_LOCAL_WRITE.
+ * @mode:     0: what the verdict says. Else exactly this mode or an error:
+ *            PINMEM_ODP also for memory that could be pinned, PINMEM_STAGED
+ *            likewise, PINMEM_PINNED to rule every way out out.
+ * @policy:   as in struct pinmem_options; all zero: the pinner's.
+ * @placement, @node: pages are moved there, and the range is bound there
+ *            (mbind(2)), before the pin freezes them.
+ * @fd:       with PINMEM_REG_FD: a descriptor of the mapped file, for mappings
+ *            whose file cannot be found by name (deleted, other root). Without
+ *            it the library looks itself.
+ * @threads:  how many threads populate untouched memory, the caller's included;
+ *            0: the CPUs of this thread's node that it may run on, at most 16
+ * @progress, @progress_arg: told about populate, pin and copy of large regions
+ */
+struct pinmem_reg_options {
+	size_t size;
+	unsigned int flags;
+	enum pinmem_mode mode;
+	enum pinmem_action policy[PINMEM_POLICY_MAX];
+	enum pinmem_place placement;
+	int node;
+	int fd;
+	unsigned int threads;
+	pinmem_progress_fn progress;
+	void *progress_arg;
+};
+
+/**
+ * struct pinmem_verdict - what lies there and what may be done with it.
+ * @action:   what pinmem_reg() with the same arguments would do
+ * @error:    why it may not be pinned, as negative errno; 0 if it may. Set also
+ *            when a way out replaces the refusal.
+ * @backing:  of the first offending mapping, else of the first mapping
+ * @writable: 1: mapped PROT_WRITE
+ * @shared:   1: mapped MAP_SHARED
+ * @page_size: of the mapping: 4096, or the hugetlb page size; bytes
+ * @mappings: how many mappings were looked at
+ * @bad_addr, @bad_len: the first offending sub-range; NULL, 0 if none. In
+ *            pinmem_check_walk(): the part of the range this verdict is about.
+ * @file:     the mapped file, cut to fit; "" if none
+ * @reason:   one sentence
+ */
+struct pinmem_verdict {
+	size_t size;
+	enum pinmem_action action;
+	int error;
+	enum pinmem_backing backing;
+	int writable;
+	int shared;
+	unsigned int mappings;
+	uint64_t page_size;
+	void *bad_addr;
+	uint64_t bad_len;
+	char file[256];
+	char reason[512];
+};
+
+/**
+ * pinmem_check - the verdict on a range, without pinning anything.
+ * @addr, @len: any alignment; whole pages are looked at
+ * @access: PINMEM_ACCESS_*
+ * @opts:   as for pinmem_reg(); NULL for the defaults
+ * @v:      out; a REFUSE verdict is a success of this call
+ *
+ * Costs one PROCMAP_QUERY per mapping (6.11; before it the text of
+ * /proc/self/maps is read), whatever the length; a private mapping of a DAX
+ * file is also looked at page by page (PAGEMAP_SCAN), since only its copied
+ * pages may be pinned, and ranges up to 1 GiB are searched for guard regions (in
+ * longer ones the registration finds them). The answer is about now: a mapping that is
+ * changed afterwards, or a file truncated, changes it.
+ *
+ * Return: 0, or
+ *   -EINVAL     NULL, zero length, addr + len overflows, bad access or options
+ *   -EOPNOTSUPP /proc is not there, so nothing can be known
+ *   -ECHILD     the pinner belongs to the parent process
+ * Source: check_vma_flags() and folio_fast_pin_allowed() in mm/gup.c.
+ */
+PINMEM_API int pinmem_check(struct pinmem *pm, const void *addr, size_t len,
+			    unsigned int access, const struct pinmem_reg_options *opts,
+			    struct pinmem_verdict *v);
+
+/**
+ * pinmem_check_walk - a verdict for each mapping (and hole) in a range.
+ * @fn: called in address order; nonzero stops and is returned
+ * Errors as pinmem_check().
+ */
+PINMEM_API int pinmem_check_walk(struct pinmem *pm, const void *addr, size_t len,
+				 unsigned int access,
+				 const struct pinmem_reg_options *opts,
+				 int (*fn)(const struct pinmem_verdict *v, void *arg),
+				 void *arg);
+
+/* ----------------------------------------------------------------- region */
+
+/**
+ * pinmem_reg - register a range for the long term.
+ * @addr, @len: any alignment; len > 0. The memory stays the caller's, and must
+ *              stay mapped until the release.
+ * @access:     PINMEM_ACCESS_*. io_uring always pins for writing.
+ * @opts:       NULL for the defaults
+ * @mr:         out; released with pinmem_dereg()
+ *
+ * The verdict comes first: memory that it refuses is never tried. Untouched
+ * memory is populated by several threads, then placed, then pinned.
+ *
+ * Return: 0, or
+ *   -EINVAL     NULL, zero length, overflow, bad access or options
+ *   -EOPNOTSUPP fsdax and no way out; or the mode asked for cannot be had here
+ *   -EFAULT     unmapped, guard or PROT_NONE pages, past the end of the file,
+ *               not writable, device memory, secret memory, page cache for
+ *               writing (refused by the kernel since 6.5, here always)
+ *   -ENOMEM     RLIMIT_MEMLOCK (the sentence has need, limit, use and remedy),
+ *               memory or cgroup exhausted
+ *   -ENOSPC     all buffer slots are taken
+ *   -ECANCELED  by the progress callback
+ *   -ECHILD     the pinner belongs to the parent process
+ * On failure nothing stays pinned.
+ */
+PINMEM_API int pinmem_reg(struct pinmem *pm, void *addr, size_t len,
+			  unsigned int access, const struct pinmem_reg_options *opts,
+			  struct pinmem_mr **mr);
+
+/**
+ * pinmem_dereg - release a region.
+ * @how: CLEAN or DIRTY
+ * @got: out, may be NULL: what truly happened. The stock kernels leave no
+ *       choice: verbs dirties every page of a writable region, io_uring none.
+ *       Where DIRTY is asked for and the kernel will not do it, the pages are
+ *       write-faulted first (MADV_POPULATE_WRITE), which dirties them. CLEAN on
+ *       verbs is reported DIRTY; DIRTY of a range that the caller has unmapped
+ *       meanwhile is reported CLEAN; an ODP region is reported BY_FAULT. The
+ *       pages of a STAGED region are its copy: it is reported CLEAN, and
+ *       nothing is synced implicitly.
+ *
+ * The device must not be using the region. Requests in flight on an io_uring
+ * keep their pages until they complete.
+ *
+ * Return: 0, or -EINVAL, -ECHILD, or the backend's errno; then the handle is
+ * still valid, and the release can be tried again.
+ * Source: ib_umem_release(), io_free_rsrc_node(), mm/gup.c.
+ */
+PINMEM_API int pinmem_dereg(struct pinmem_mr *mr, enum pinmem_unpin how,
+			    enum pinmem_unpin *got);
+
+/**
+ * struct pinmem_segment - what the device is told about one stretch of a region.
+ * @offset, @len: where in the region, bytes
+ * @addr:    what local work is given: the user's address, or that of the staging
+ *           copy for io_uring (READ_FIXED and WRITE_FIXED take it)
+ * @iova:    verbs: the address that work requests carry, local and remote. It is
+ *           the user's address in every mode, STAGED included.
+ * @lkey, @rkey, @ibv_mr: verbs; 0 and NULL elsewhere
+ * @buf_index: io_uring: for io_uring_prep_read_fixed(); -1 elsewhere
+ */
+struct pinmem_segment {
+	size_t size;
+	uint64_t offset;
+	uint64_t len;
+	void *addr;
+	uint64_t iova;
+	uint32_t lkey;
+	uint32_t rkey;
+	struct ibv_mr *ibv_mr;
+	int buf_index;
+};
+
+/**
+ * pinmem_mr_segment - the segment that holds a byte of a region.
+ * @offset: of the byte, from the region's start
+ * @seg:    out; borrowed from the region until its release
+ *
+ * Most regions have one segment. One I/O must stay inside one segment.
+ * Return: 0; -EINVAL for NULL; -ERANGE for an offset past the end.
+ */
+PINMEM_API int pinmem_mr_segment(const struct pinmem_mr *mr, uint64_t offset,
+				 struct pinmem_segment *seg);
+
+/**
+ * struct pinmem_mr_info - what a region is.
+ * @mode, @backing, @access
+ * @unpin_clean, @unpin_dirty: what pinmem_dereg() will report as done for CLEAN
+ *           and for DIRTY while the mapping is there
+ * @refused: 0, or the negative errno that ODP or STAGED stands in for
+ * @node:    where the first page lies; -1 unknown. See pinmem_audit() for all.
+ * @backend, @pinner: whose pin it is; pinners are numbered from 1 in each process
+ * @age_ns:  since registration
+ */
+struct pinmem_mr_info {
+	size_t size;
+	void *addr;
+	uint64_t len;
+	enum pinmem_mode mode;
+	enum pinmem_backing backing;
+	unsigned int access;
+	unsigned int segments;
+	enum pinmem_unpin unpin_clean;
+	enum pinmem_unpin unpin_dirty;
+	int refused;
+	int node;
+	enum pinmem_backend backend;
+	uint64_t pinner;
+	uint64_t age_ns;
+};
+PINMEM_API int pinmem_mr_query(const struct pinmem_mr *mr, struct pinmem_mr_info *info);
+
+/**
+ * pinmem_mr_list - every live region of a pinner, oldest first.
+ * @fn: called on a snapshot, without a lock held; nonzero stops, is returned
+ */
+PINMEM_API int pinmem_mr_list(struct pinmem *pm,
+			      int (*fn)(const struct pinmem_mr_info *info, void *arg),
+			      void *arg);
+
+/**
+ * pinmem_peek - every live region of a process, this one or another.
+ * @pid: of the process; all its pinners, of any backend
+ * @fn:  called in no particular order; nonzero stops, is returned. `addr` is an
+ *       address in that process.
+ *
+ * The other process takes no part in it. Needs what ptrace(2) calls the read check:
+ * the same user, or CAP_SYS_PTRACE. `pinmem top` is made of this call.
+ * Return: 0, fn's value, -EINVAL, -ESRCH (no such process), -EACCES or -EPERM,
+ * -ENOENT (it has registered nothing, or closed the descriptor that the library
+ * publishes with, or RLIMIT_FSIZE is too small), -EPROTO (another version).
+ */
+PINMEM_API int pinmem_peek(pid_t pid,
+			   int (*fn)(const struct pinmem_mr_info *info, void *arg),
+			   void *arg);
+
+/** enum pinmem_sync_dir - which way pinmem_sync() copies. */
+enum pinmem_sync_dir {
+	PINMEM_SYNC_TO_DEVICE = 1, /* user's memory → staging copy */
+	PINMEM_SYNC_FROM_DEVICE,   /* staging copy → user's memory */
+};
+
+/**
+ * pinmem_sync - move the bytes of a STAGED region.
+ * @offset, @len: any sub-range of the region
+ *
+ * FROM_DEVICE onto a shared mapping of a DAX file: the bytes are persistent when
+ * the call returns (libpmem's copy, and msync(2) where the mapping is not
+ * MAP_SYNC). Elsewhere they are in memory; msync(2) is the caller's. Other modes:
+ * nothing to do, 0. The device must not be writing the same bytes meanwhile.
+ * The user's pages are faulted in first, so that a truncated file gives -EFAULT
+ * and not SIGBUS; a truncation *during* the copy is the caller's race.
+ *
+ * Return: 0, -EINVAL, -ERANGE, -EFAULT, -EACCES (FROM_DEVICE onto memory that is
+ * mapped read-only), -EIO (msync), -ECHILD.
+ */
+PINMEM_API int pinmem_sync(struct pinmem_mr *mr, uint64_t offset, uint64_t len,
+			   enum pinmem_sync_dir dir);
+
+/**
+ * pinmem_prefetch - fault an ODP region in before the device needs it.
+ * @write: nonzero: for writing
+ *
+ * Through ibv_advise_mr(3), waiting for it; where provider or device lack it,
+ * by touching the pages, which spares the device the file system's part of its
+ * page fault but not the fault (statistics tell which). Other modes: 0.
+ * Return: 0, -EINVAL, -ERANGE, -EFAULT (not mapped), -ECHILD.
+ */
+PINMEM_API int pinmem_prefetch(struct pinmem_mr *mr, uint64_t offset, uint64_t len,
+			       int write);
+
+/* ---------------------------------------------------- limits and placement */
+
+/** enum pinmem_counter - what RLIMIT_MEMLOCK is held against. */
+enum pinmem_counter {
+	PINMEM_COUNT_NONE = 0, /* nothing is charged (ODP) */
+	PINMEM_COUNT_VMPIN,    /* verbs: mm->pinned_vm, per process */
+	PINMEM_COUNT_USER,     /* io_uring: user->locked_vm, per user */
+	PINMEM_COUNT_VMLCK,    /* mlock: mm->locked_vm, per process */
+};
+
+/**
+ * struct pinmem_memlock - would the limits allow this pin?
+ * @fits:     1: yes, as far as can be seen
+ * @bypass:   1: CAP_IPC_LOCK, the limit does not apply
+ * @exact:    1: @used is the kernel's counter; 0: a sum of what can be seen. The
+ *            kernel shows user->locked_vm nowhere, so the buffers of this user's
+ *            rings are added up from /proc/PID/fdinfo.
+ * @need:     bytes that would be charged: whole pages, for io_uring whole
+ *            compound pages
+ * @limit:    RLIMIT_MEMLOCK (soft); UINT64_MAX: unlimited
+ * @used:     bytes charged now
+ * @cgroup_limit, @cgroup_used: memory cgroup; UINT64_MAX, 0: none. Pinned pages
+ *            that are not populated yet are charged there too.
+ * @remedy:   one sentence; what was needed, found, and what to do if it
+ *            does not fit
+ */
+struct pinmem_memlock {
+	size_t size;
+	enum pinmem_counter counter;
+	int fits;
+	int bypass;
+	int exact;
+	uint64_t need;
+	uint64_t limit;
+	uint64_t used;
+	uint64_t cgroup_limit;
+	uint64_t cgroup_used;
+	char remedy[512];
+};
+
+/**
+ * pinmem_memlock - compare a range's need with the limits, without pinning.
+ * @addr: may be NULL: then any base-page memory of @len bytes
+ * Reads /proc: a fraction of a millisecond; for io_uring the descriptors of this
+ * user's processes too: some milliseconds, at most about 50.
+ */
+PINMEM_API int pinmem_memlock(struct pinmem *pm, const void *addr, size_t len,
+			      struct pinmem_memlock *out);
+
+#define PINMEM_NODES_MAX 64
+
+/**
+ * struct pinmem_placement - where the pages of a range lie.
+ * @pages:   page count per node (in samples, if @step is more than a page); pages on
+ *           nodes from PINMEM_NODES_MAX on count nowhere but in @wrong
+ * @absent:  not populated
+ * @wrong:   populated, but not on the wanted node
+ * @wrong_addr, @wrong_len: the first run of wrong pages
+ * @step:    distance of the pages looked at; the page size if all were. Beyond
+ *           65536 pages evenly spread samples are taken.
+ */
+struct pinmem_placement {
+	size_t size;
+	uint64_t step;
+	uint64_t pages[PINMEM_NODES_MAX];
+	uint64_t absent;
+	uint64_t wrong;
+	void *wrong_addr;
+	uint64_t wrong_len;
+};
+
+/**
+ * pinmem_audit - on which nodes does a range lie?
+ * @node: the wanted node; -1: any, nothing is wrong
+ * Return: 0, -EINVAL, -ENODEV (no such node), -EFAULT (not mapped), -EPERM (a
+ * seccomp filter forbids to ask). Source: move_pages(2).
+ */
+PINMEM_API int pinmem_audit(const void *addr, size_t len, int node,
+			    struct pinmem_placement *out);
+
+#define PINMEM_ALLOC_BASE_PAGES (1u << 0)  /* 4 KiB pages, no huge ones */
+#define PINMEM_ALLOC_NO_POPULATE (1u << 1) /* reserve only */
+
+/**
+ * struct pinmem_alloc_options - all zero: huge pages, device's node, populated.
+ * @placement, @node: ANY here means the device's node, if it has one
+ * @threads: as in struct pinmem_reg_options
+ */
+struct pinmem_alloc_options {
+	size_t size;
+	unsigned int flags;
+	enum pinmem_place placement;
+	int node;
+	unsigned int threads;
+	pinmem_progress_fn progress;
+	void *progress_arg;
+};
+
+/**
+ * pinmem_alloc - memory made for pinning: huge pages, on the right node, there.
+ * @len:  rounded up to whole huge pages for regions of at least one
+ * @opts: NULL for the defaults
+ * @addr: out; zeroed, private, anonymous; released with pinmem_free()
+ *
+ * Reserved hugetlb pages are taken if enough are free, else transparent huge
+ * pages (2 MiB aligned), else base pages: pinmem_check() tells which it became.
+ * Return: 0, -EINVAL, -ENODEV (no such node), -ENOMEM, -ECANCELED.
+ */
+PINMEM_API int pinmem_alloc(struct pinmem *pm, size_t len,
+			    const struct pinmem_alloc_options *opts, void **addr);
+
+/**
+ * pinmem_free - give back memory of pinmem_alloc().
+ * @len: as given to pinmem_alloc()
+ * Release regions in it first. Return: 0; -EINVAL for what pinmem_alloc() did
+ * not return; -EBUSY while a region of this pinner lies in it.
+ */
+PINMEM_API int pinmem_free(struct pinmem *pm, void *addr, size_t len);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
