@@ -48,26 +48,35 @@ static struct verbs *to_verbs(struct backend *be)
 
 /* ------------------------------------------------------------------- open */
 
-/* No list: is there no device, or no driver for it in userspace? */
-static int no_device(void)
+/* The directory of sysfs that lists the devices; the unit tests have other devices. */
+const char *backend_verbs_class = "/sys/class/infiniband";
+
+/* One device of a directory, "" if it is empty or not there. */
+static const char *first_device(const char *path, char name[256])
 {
-	DIR *dir = opendir("/sys/class/infiniband");
 	struct dirent *entry = NULL;
-	int rc;
+	DIR *dir = opendir(path);
 
 	while (dir && (entry = readdir(dir)) && entry->d_name[0] == '.')
 		;
-	if (entry)
-		rc = fail(ENODEV,
-			  "libibverbs has no driver for %s of /sys/class/infiniband: "
-			  "is the package ibverbs-providers installed, and the module "
-			  "ib_uverbs loaded?",
-			  entry->d_name);
-	else
-		rc = fail(ENODEV, "no verbs device: /sys/class/infiniband is empty");
+	snprintf(name, 256, "%s", entry ? entry->d_name : "");
 	if (dir)
 		closedir(dir);
-	return rc;
+	return name;
+}
+
+/* No list: is there no device, or no driver for it in userspace? */
+static int no_device(void)
+{
+	char name[256];
+
+	if (!*first_device("/sys/class/infiniband", name))
+		return fail(ENODEV, "no verbs device: /sys/class/infiniband is empty");
+	return fail(ENODEV,
+		    "libibverbs has no driver for %s of /sys/class/infiniband: is the "
+		    "package ibverbs-providers installed, and the module ib_uverbs "
+		    "loaded?",
+		    name);
 }
 
 static bool port_active(struct ibv_context *ctx)
@@ -106,7 +115,9 @@ static int open_named(struct ibv_device **list, const char *name,
 		      struct ibv_context **ctx)
 {
 	struct text names = { .len = 0 };
+	int err;
 
+	errno = 0; /* not every provider sets it */
 	for (int i = 0; list[i]; i++) {
 		const char *found = ibv_get_device_name(list[i]);
 
@@ -117,10 +128,11 @@ static int open_named(struct ibv_device **list, const char *name,
 		*ctx = ibv_open_device(list[i]);
 		if (*ctx)
 			return 0;
+		err = errno ? errno : EIO;
 		return fail(
-			errno ? errno : EIO,
+			err,
 			"the verbs device %s cannot be opened (/dev/infiniband/%s): %s",
-			name, list[i]->dev_name, strerror(errno));
+			name, list[i]->dev_name, strerror(err));
 	}
 	return fail(ENODEV, "there is no verbs device %s; there is %s", name,
 		    names.buf);
@@ -149,14 +161,21 @@ static int open_first_active(struct ibv_device **list, struct ibv_context **ctx)
 static int open_device(const char *name, struct ibv_context **ctx)
 {
 	struct ibv_device **list;
-	int rc;
+	char seen[256];
+	int err, rc;
 
-	list = ibv_get_device_list(NULL);
-	if (!list && errno != ENOSYS) /* ENOSYS: the kernel has no verbs at all */
-		return fail(errno, "libibverbs cannot list its devices: %s",
-			    strerror(errno));
-	if (!list)
+	/* asked before libibverbs is: a program without any verbs device shall not get
+	 * its warnings about RLIMIT_MEMLOCK on stderr */
+	if (!*first_device(backend_verbs_class, seen))
 		return no_device();
+	errno = 0;
+	list = ibv_get_device_list(NULL);
+	err = errno ? errno : EIO;
+	if (!list && err == ENOSYS) /* the kernel has no verbs at all */
+		return no_device();
+	if (!list)
+		return fail(err, "libibverbs cannot list its devices: %s",
+			    strerror(err));
 	if (!list[0])
 		rc = no_device();
 	else if (name)
@@ -210,6 +229,7 @@ static int learn_caps(struct verbs *v)
 		.pins = true,
 		.odp = attr.odp_caps.general_caps & IBV_ODP_SUPPORT &&
 		       attr.odp_caps.per_transport_caps.rc_odp_caps,
+		.odp_whole_pages = attr.orig_attr.vendor_id == RXE_VENDOR_ID,
 		.iova = true,
 		.unpin = UNPIN_DIRTIES_WRITABLE,
 		.counter = PINMEM_COUNT_VMPIN,
@@ -227,7 +247,7 @@ static int learn_caps(struct verbs *v)
 
 static int open_own_pd(struct verbs *v, const char *name)
 {
-	int rc = open_device(name, &v->opened);
+	int err, rc = open_device(name, &v->opened);
 
 	if (rc)
 		return rc;
@@ -235,9 +255,9 @@ static int open_own_pd(struct verbs *v, const char *name)
 	v->pd = ibv_alloc_pd(v->opened);
 	if (v->pd)
 		return 0;
-	rc = fail(errno ? errno : ENOMEM,
-		  "the verbs device %s gives no protection domain: %s",
-		  ibv_get_device_name(v->opened->device), strerror(errno));
+	err = errno ? errno : ENOMEM;
+	rc = fail(err, "the verbs device %s gives no protection domain: %s",
+		  ibv_get_device_name(v->opened->device), strerror(err));
 	ibv_close_device(v->opened);
 	return rc;
 }

@@ -42,14 +42,16 @@ int backing_vmflag(uintptr_t addr, const char *flag)
 	int rc = smaps_find(addr, "VmFlags:", flags, sizeof(flags));
 
 	if (rc)
-		return fail(rc, "/proc/self/smaps has no VmFlags for %#" PRIxPTR ": %s",
+		return fail(rc,
+			    "/proc/thread-self/smaps has no VmFlags for %#" PRIxPTR
+			    ": %s",
 			    addr, strerror(-rc));
 	return smaps_flag(flags, flag);
 }
 
 static uint64_t base_page(void)
 {
-	return (uint64_t)sysconf(_SC_PAGESIZE);
+	return (uint64_t)getpagesize();
 }
 
 /* ----------------------------------------------------------------- what is it? */
@@ -239,7 +241,7 @@ static int scan(int pagemap, uintptr_t start, uintptr_t end, uint64_t category,
 
 static int open_pagemap(void)
 {
-	return open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	return open("/proc/thread-self/pagemap", O_RDONLY | O_CLOEXEC);
 }
 
 static bool huge_at(int pagemap, uintptr_t addr)

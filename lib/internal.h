@@ -42,15 +42,15 @@
 #define container_of(ptr, type, member) \
 	((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
-/* Pages. sysconf() is a lookup in the auxiliary vector, no system call. */
+/* Pages. getpagesize() reads a variable of the loader, where sysconf() searches. */
 static inline uintptr_t page_floor(uintptr_t at)
 {
-	return at & ~((uintptr_t)sysconf(_SC_PAGESIZE) - 1);
+	return at & ~((uintptr_t)getpagesize() - 1);
 }
 
 static inline uintptr_t page_ceil(uintptr_t at)
 {
-	return page_floor(at + (uintptr_t)sysconf(_SC_PAGESIZE) - 1);
+	return page_floor(at + (uintptr_t)getpagesize() - 1);
 }
 
 /* What makes verbs pin for writing, and dirty at unpin (ib_access_writable()). */
@@ -150,11 +150,12 @@ enum unpin_rule {
 
 /** struct backend_caps - what the rest must know of a backend; set by open. */
 struct backend_caps {
-	size_t max_segment; /* bytes; a multiple of the huge page size */
-	bool pins;	    /* false: mlock */
-	bool odp;	    /* explicit ODP regions */
-	bool always_writes; /* pins for writing whatever the access */
-	bool iova;	    /* registers with an address other than its own */
+	size_t max_segment;   /* bytes; a multiple of the huge page size */
+	bool pins;	      /* false: mlock */
+	bool odp_whole_pages; /* see struct pinmem_info */
+	bool odp;	      /* explicit ODP regions */
+	bool always_writes;   /* pins for writing whatever the access */
+	bool iova;	      /* registers with an address other than its own */
 	enum unpin_rule unpin;
 	enum pinmem_counter counter;
 	bool charges_compound; /* io_uring: whole compound pages */
@@ -207,6 +208,8 @@ extern const struct backend_ops backend_verbs;
 extern const struct backend_ops backend_uring;
 extern const struct backend_ops backend_mlock;
 
+/** backend_verbs_class - the directory of sysfs that lists verbs devices */
+extern const char *backend_verbs_class;
 struct io_uring *backend_uring_ring(struct backend *be);
 struct ibv_pd *backend_verbs_pd(struct backend *be);
 

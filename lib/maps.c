@@ -91,21 +91,23 @@ char *lines_next(struct lines *l)
 /* ----------------------------------------------------------- the descriptor */
 
 /*
- * The descriptor of /proc/self/maps that all walks share, +1; in the high half the
- * process_generation() it belongs to, for an inherited one shows a child the
- * parent's memory. 0: none yet.
+ * The descriptor of /proc/self/maps that all walks share; 0: none yet. From the top:
+ *   24 bits  process_generation() that it belongs to, for an inherited descriptor
+ *            shows a child the parent's memory
+ *   16 bits  counted up with each replacement, for the number may be the same again
+ *   24 bits  the descriptor, +1
  */
 static uint64_t kept;
 static uint64_t kept_inode;
 
-static uint64_t pack(int fd)
+static uint64_t generation_bits(void)
 {
-	return process_generation() << 32 | (uint32_t)(fd + 1);
+	return process_generation() << 40;
 }
 
-static int unpack(uint64_t value)
+static int descriptor_of(uint64_t value)
 {
-	return (int)(uint32_t)value - 1;
+	return (int)(value & 0xffffff) - 1;
 }
 
 /*
@@ -123,31 +125,32 @@ static void close_inherited(int fd)
 }
 
 /* Keep m->fd in place of @bad, unless another thread was faster. */
-static bool keep(const struct maps *m, uint64_t bad)
+static void keep(struct maps *m, uint64_t bad)
 {
-	uint64_t mine = pack(m->fd), inherited = bad;
+	uint64_t replaced = ((bad >> 24) + 1) & 0xffff, old = bad;
+	uint64_t mine = generation_bits() | replaced << 24 | (uint64_t)(m->fd + 1);
 	struct stat st;
 
-	if (!process_generation() || fstat(m->fd, &st))
-		return false;
-	if (!__atomic_compare_exchange_n(&kept, &bad, mine, false, __ATOMIC_ACQ_REL,
+	if (!generation_bits() || fstat(m->fd, &st))
+		return;
+	if (!__atomic_compare_exchange_n(&kept, &old, mine, false, __ATOMIC_ACQ_REL,
 					 __ATOMIC_ACQUIRE))
-		return false;
-	if (inherited && inherited >> 32 != mine >> 32)
-		close_inherited(unpack(inherited));
+		return;
+	if (bad && (bad ^ mine) >> 40)
+		close_inherited(descriptor_of(bad));
 	__atomic_store_n(&kept_inode, st.st_ino, __ATOMIC_RELEASE);
-	return true;
+	m->kept = mine;
 }
 
 /* @bad: what was kept, and is of no use */
 static int open_maps(struct maps *m, uint64_t bad)
 {
-	m->kept = false;
+	m->kept = 0;
 	m->fresh = true;
-	m->fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	m->fd = open("/proc/thread-self/maps", O_RDONLY | O_CLOEXEC);
 	if (m->fd < 0)
-		return proc_error("/proc/self/maps", errno);
-	m->kept = keep(m, bad);
+		return proc_error("/proc/thread-self/maps", errno);
+	keep(m, bad);
 	return 0;
 }
 
@@ -158,9 +161,11 @@ static int get_maps(struct maps *m)
 	if (m->fd >= 0)
 		return 0;
 	now = __atomic_load_n(&kept, __ATOMIC_ACQUIRE);
-	m->fd = unpack(now);
-	m->kept = now && now == pack(m->fd);
-	return m->kept ? 0 : open_maps(m, now);
+	if (!now || (now ^ generation_bits()) >> 40)
+		return open_maps(m, now);
+	m->fd = descriptor_of(now);
+	m->kept = now;
+	return 0;
 }
 
 /* --------------------------------------------------------------- by the ioctl */
@@ -204,7 +209,7 @@ static int query_again(struct maps *m, uintptr_t at, bool name, int rc)
 		return query(m, at, false);
 	if (!rc || rc == -ENOENT || rc == -ENOMEM || m->fresh)
 		return rc;
-	rc = open_maps(m, pack(m->fd));
+	rc = open_maps(m, m->kept);
 	return rc ? rc : query(m, at, name);
 }
 
@@ -272,9 +277,9 @@ static int text_next(struct maps *m, uintptr_t at)
 	char *line;
 
 	if (!m->text)
-		m->text = lines_open("/proc/self/maps");
+		m->text = lines_open("/proc/thread-self/maps");
 	if (!m->text)
-		return proc_error("/proc/self/maps", errno);
+		return proc_error("/proc/thread-self/maps", errno);
 	while ((line = lines_next(m->text)))
 		/* [vsyscall] is in the kernel's half, and no mapping of ours */
 		if (parse_vma(line, &m->vma, m->name) && m->vma.end > at &&
@@ -289,7 +294,8 @@ static int text_next(struct maps *m, uintptr_t at)
 void maps_begin(struct maps *m)
 {
 	m->fd = -1;
-	m->kept = m->fresh = false;
+	m->kept = 0;
+	m->fresh = false;
 	m->text = NULL;
 	m->name[0] = '\0';
 }
@@ -316,7 +322,7 @@ void maps_end(struct maps *m)
 
 int smaps_find(uintptr_t addr, const char *key, char *value, size_t size)
 {
-	struct lines *l = lines_open("/proc/self/smaps");
+	struct lines *l = lines_open("/proc/thread-self/smaps");
 	size_t length = strlen(key);
 	uintptr_t start, end;
 	bool here = false;

@@ -63,7 +63,7 @@ static inline bool vma_plain(const struct vma *v)
 struct maps {
 	struct vma vma;
 	int fd;		    /* /proc/self/maps; -1: not open */
-	bool kept;	    /* fd belongs to all walks of this process */
+	uint64_t kept;	    /* not 0: fd belongs to all walks of this process */
 	bool fresh;	    /* fd was opened by this walk: it is what it should be */
 	struct lines *text; /* NULL while PROCMAP_QUERY works */
 	char name[PATH_MAX];

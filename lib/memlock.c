@@ -36,7 +36,7 @@
 
 static uint64_t base_page(void)
 {
-	return (uint64_t)sysconf(_SC_PAGESIZE);
+	return (uint64_t)getpagesize();
 }
 
 /* What one page table of 8-byte entries maps: 2 MiB with 4 KiB pages */

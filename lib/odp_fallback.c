@@ -123,7 +123,7 @@ static int explain_write(uintptr_t start, uintptr_t end, int rc)
 	if (backing_walk(start, end, &hints, find_readonly, &at) == 1)
 		return fail(EACCES,
 			    "0x%" PRIxPTR " is mapped read-only: a sync from the "
-					  "device cannot write there",
+			    "device cannot write there",
 			    at);
 	return fail(rc, "%s", cause);
 }
@@ -214,17 +214,22 @@ int stage_sync(struct pinmem_mr *mr, uint64_t offset, uint64_t len,
 	return rc;
 }
 
-/* A region may lie over several mappings: one that needs msync(2) is enough. */
+/*
+ * A region may lie over several mappings: one on persistent memory is enough for
+ * the copy that flushes, one of these without MAP_SYNC is enough for msync(2).
+ * Device-dax has no blocks to commit.
+ */
 static int note_persistence(const struct mapping *m, void *arg)
 {
+	bool fsdax = m->backing == PINMEM_FSDAX && m->shared;
 	struct pinmem_mr *mr = arg;
 
-	if (m->backing != PINMEM_FSDAX || !m->shared)
+	if (!fsdax && m->backing != PINMEM_DEVDAX)
 		return 0;
 	if (!mr->target_fsdax)
 		mr->target_map_sync = true;
 	mr->target_fsdax = true;
-	if (mr->target_map_sync && backing_vmflag(m->start, "sf") != 1)
+	if (fsdax && mr->target_map_sync && backing_vmflag(m->start, "sf") != 1)
 		mr->target_map_sync = false;
 	return 0;
 }

@@ -31,8 +31,9 @@
  *              opened before the fork fail in the child with -ECHILD (except
  *              pinmem_close(), which frees the child's copy and leaves the
  *              parent's pins alone). The child opens pinners of its own.
- *   Silence    The library never prints, never raises limits, never installs
- *              signal or fork handlers and never exits.
+ *   Silence    The library never prints (libibverbs itself warns on stderr of a
+ *              low RLIMIT_MEMLOCK where there are verbs devices), never raises limits,
+ * never installs signal or fork handlers and never exits.
  */
 #ifndef PINMEM_H
 #define PINMEM_H
@@ -217,7 +218,8 @@ PINMEM_API int pinmem_open(const struct pinmem_options *opts, struct pinmem **pm
 /**
  * pinmem_close - release a pinner.
  * Return: 0; -EBUSY while regions, or memory of pinmem_alloc(), are live (nothing
- * is changed, the sentence counts them); -EINVAL for NULL.
+ * is changed, the sentence counts them); -EINVAL for NULL. Destroy queue pairs and
+ * regions of your own in pinmem_pd() before: else its device stays open.
  */
 PINMEM_API int pinmem_close(struct pinmem *pm);
 
@@ -225,6 +227,9 @@ PINMEM_API int pinmem_close(struct pinmem *pm);
  * struct pinmem_info - what a pinner is.
  * @backend:     never AUTO
  * @odp:         1: the device takes explicit ODP regions
+ * @odp_whole_pages: 1: and its ODP is right only for messages that begin on a page
+ *               boundary, at an active MTU of 4096: rxe (up to Linux 7.2 at least)
+ *               puts the bytes of others in the wrong place, without an error
  * @node:        NUMA node of the device; -1: none or unknown
  * @max_segment: longest single registration of the backend; longer regions are
  *               split into segments
@@ -236,6 +241,7 @@ struct pinmem_info {
 	size_t size;
 	enum pinmem_backend backend;
 	int odp;
+	int odp_whole_pages;
 	int node;
 	unsigned int slots;
 	unsigned int slots_used;
@@ -292,7 +298,8 @@ PINMEM_API int pinmem_stats(struct pinmem *pm, struct pinmem_stats *stats);
  * @flags:    PINMEM_REG_*. DIRTY_AT_PIN marks all pages dirty before they are
  *            pinned (the threads' "dirty at get"; MADV_POPULATE_WRITE), for
  *            devices that may write at any time until the release; it needs
- *            a writable mapping and PINMEM_ACCESS_LOCAL_WRITE.
+ *            a writable mapping and PINMEM_ACCESS_LOCAL_WRITE. A STAGED region's
+ *            target is dirtied by its syncs instead.
  * @mode:     0: what the verdict says. Else exactly this mode or an error:
  *            PINMEM_ODP also for memory that could be pinned, PINMEM_STAGED
  *            likewise, PINMEM_PINNED to rule every way out out.
@@ -358,7 +365,7 @@ struct pinmem_verdict {
  *
  * Costs one PROCMAP_QUERY per mapping (6.11; before it the text of
  * /proc/self/maps is read), whatever the length; a private mapping of a DAX
- * file is also looked at page by page (PAGEMAP_SCAN), since only its copied
+ * file is also looked at page by page (/proc/self/pagemap), since only its copied
  * pages may be pinned, and ranges up to 1 GiB are searched for guard regions (in
  * longer ones the registration finds them). The answer is about now: a mapping that is
  * changed afterwards, or a file truncated, changes it.

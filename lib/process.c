@@ -18,7 +18,7 @@ static uint64_t taken;	  /* in ordinary memory: a child goes on counting */
 
 static void make_page(void)
 {
-	size_t len = (size_t)sysconf(_SC_PAGESIZE);
+	size_t len = (size_t)getpagesize();
 	void *page;
 
 	page = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,

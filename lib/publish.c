@@ -137,15 +137,17 @@ static struct table *table_get(void)
 	return t && t->head ? t : NULL;
 }
 
-/* Acquire: what follows is not written before the number is odd. */
-static void record_begin(struct record *r)
+/* Between an odd number and the next even one. The words go in by release stores: none
+ * is seen before the odd number is. */
+static void record_write(struct record *r, const struct record *content)
 {
-	__atomic_fetch_add(&r->seq, 1, __ATOMIC_ACQUIRE);
-}
+	const uint64_t *from = (const void *)content;
+	uint64_t *to = (void *)r, seq = r->seq;
 
-static void record_end(struct record *r)
-{
-	__atomic_store_n(&r->seq, r->seq + 1, __ATOMIC_RELEASE);
+	__atomic_store_n(&r->seq, seq + 1, __ATOMIC_RELAXED);
+	for (size_t i = 1; i < sizeof(*r) / sizeof(*to); i++)
+		__atomic_store_n(&to[i], from[i], __ATOMIC_RELEASE);
+	__atomic_store_n(&r->seq, seq + 2, __ATOMIC_RELEASE);
 }
 
 static uint32_t record_take(struct table *t)
@@ -167,31 +169,29 @@ static uint32_t record_take(struct table *t)
 
 uint32_t publish_enter(const struct pinmem_mr *mr)
 {
+	struct record r = {
+		.addr = mr->addr,
+		.len = mr->len,
+		.born_ns = mr->born_ns,
+		.pinner = mr->pm->id,
+		.backend = mr->pm->be->ops->id,
+		.mode = mr->mode,
+		.backing = mr->backing,
+		.access = mr->access,
+		.segments = mr->nsegs,
+		.refused = mr->refused,
+		.unpin_clean = region_outcome(mr, PINMEM_CLEAN),
+		.unpin_dirty = region_outcome(mr, PINMEM_DIRTY),
+	};
 	struct table *t = table_get();
-	struct record *r;
 	uint32_t at;
 
 	if (!t)
 		return NONE;
 	pthread_mutex_lock(&t->lock);
 	at = record_take(t);
-	if (at != NONE) {
-		r = &t->records[at];
-		record_begin(r);
-		r->addr = mr->addr;
-		r->len = mr->len;
-		r->born_ns = mr->born_ns;
-		r->pinner = mr->pm->id;
-		r->backend = mr->pm->be->ops->id;
-		r->mode = mr->mode;
-		r->backing = mr->backing;
-		r->access = mr->access;
-		r->segments = mr->nsegs;
-		r->refused = mr->refused;
-		r->unpin_clean = region_outcome(mr, PINMEM_CLEAN);
-		r->unpin_dirty = region_outcome(mr, PINMEM_DIRTY);
-		record_end(r);
-	}
+	if (at != NONE)
+		record_write(&t->records[at], &r);
 	pthread_mutex_unlock(&t->lock);
 	return at;
 }
@@ -199,6 +199,7 @@ uint32_t publish_enter(const struct pinmem_mr *mr)
 void publish_leave(uint32_t at)
 {
 	struct table *t = table_get();
+	struct record none = { .len = 0 };
 
 	if (!t)
 		return;
@@ -206,10 +207,8 @@ void publish_leave(uint32_t at)
 	if (at == NONE) {
 		t->head->unseen--;
 	} else {
-		record_begin(&t->records[at]);
-		t->records[at].len = 0;
-		record_end(&t->records[at]);
-		t->records[at].next_free = t->free;
+		none.next_free = t->free;
+		record_write(&t->records[at], &none);
 		t->free = at;
 	}
 	pthread_mutex_unlock(&t->lock);

@@ -60,11 +60,15 @@ static int prepare_pages(struct pinmem_mr *mr, const struct request *req)
 	const struct pinmem_reg_options *o = &req->opts;
 	struct populate_how how = { o->threads, o->progress, o->progress_arg };
 	bool dirty = o->flags & PINMEM_REG_DIRTY_AT_PIN;
+	/* copies whose PTEs are read-only since a fork would not pass the fast path,
+	 * and the slow one refuses the mapping */
+	bool copies = mr->backing == PINMEM_FSDAX && mr->writable;
 	int rc;
 
-	if (!dirty && (!mr->writable || !pins_for_writing(mr) ||
-		       (o->flags & PINMEM_REG_NO_POPULATE) ||
-		       !populate_needed(req->start, req->end)))
+	if (!dirty && !copies &&
+	    (!mr->writable || !pins_for_writing(mr) ||
+	     (o->flags & PINMEM_REG_NO_POPULATE) ||
+	     !populate_needed(req->start, req->end)))
 		return 0;
 	rc = populate_write(req->start, req->end, &how);
 	if (!rc)
@@ -109,8 +113,11 @@ int region_register(struct pinmem_mr *mr, const struct request *req,
 		if (rc)
 			return rc;
 	}
-	if (v->action == PINMEM_USE_ODP)
-		return odp_register(mr, &req->opts);
+	if (v->action == PINMEM_USE_ODP) {
+		rc = req->opts.flags & PINMEM_REG_DIRTY_AT_PIN ? prepare_pages(mr, req)
+							       : 0;
+		return rc ? rc : odp_register(mr, &req->opts);
+	}
 	return pin_register(mr, req);
 }
 

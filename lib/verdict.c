@@ -129,6 +129,10 @@ static int judge_mapping(const struct mapping *m, void *arg)
 
 /* ---------------------------------------------------------------- sentences */
 
+#define WHOLE_PAGES                                                          \
+	"this device's ODP is right only for messages that begin on a page " \
+	"boundary, at an MTU of 4096"
+
 static const char *const pinnable[] = {
 	[PINMEM_ANON] = "anonymous memory: it may be pinned",
 	[PINMEM_THP] = "anonymous memory on huge pages: it may be pinned",
@@ -177,6 +181,8 @@ static const char *wrong_for(const struct judge *j, enum problem p)
 /* What stands in for memory that has a way out, or what could. */
 static const char *way_out(const struct judge *j)
 {
+	if (j->v->action == PINMEM_USE_ODP && j->caps->odp_whole_pages)
+		return "; the device pages it on demand instead, but " WHOLE_PAGES;
 	if (j->v->action == PINMEM_USE_ODP)
 		return "; the device pages it on demand instead";
 	if (j->v->action == PINMEM_USE_STAGE)
@@ -243,7 +249,10 @@ static void praise(struct judge *j)
 {
 	struct pinmem_verdict *v = j->v;
 
-	if (v->action == PINMEM_USE_ODP)
+	if (v->action == PINMEM_USE_ODP && j->caps->odp_whole_pages)
+		say(v, "ODP was asked for: the device pages it on demand, "
+		       "but " WHOLE_PAGES);
+	else if (v->action == PINMEM_USE_ODP)
 		say(v, "ODP was asked for: the device pages it on demand");
 	else if (v->action == PINMEM_USE_STAGE)
 		say(v, "staging was asked for: a pinned copy stands in for it");

@@ -533,6 +533,40 @@ static void a_fork_leaves_mlock_right(void)
 	fork_with_live_regions(PINMEM_BACKEND_MLOCK);
 }
 
+static void *only_thread_left(void *arg)
+{
+	struct pinmem_verdict v = { .size = sizeof(v) };
+	struct pinmem_mr *mr = NULL;
+	struct pinmem *pm = NULL;
+	char *p = anon(8 * PAGE), *f;
+	int fd = disk_file(8 * PAGE);
+
+	pthread_join(*(pthread_t *)arg, NULL);
+	if (pinmem_open(NULL, &pm) || pinmem_reg(pm, p, PAGE, RW, NULL, &mr) ||
+	    pinmem_dereg(mr, PINMEM_DIRTY, NULL))
+		_exit(1);
+	f = mmap(NULL, 8 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (pinmem_check(pm, f, 8 * PAGE, RW, NULL, &v) || v.backing != PINMEM_FILE)
+		_exit(2);
+	_exit(pinmem_close(pm) ? 3 : 0);
+}
+
+/* /proc/self shows an empty process then. */
+static int exit_main_thread(void *arg)
+{
+	pthread_t me = pthread_self(), t;
+
+	(void)arg;
+	if (pthread_create(&t, NULL, only_thread_left, &me))
+		return 4;
+	pthread_exit(NULL);
+}
+
+static void the_main_thread_may_be_gone(void)
+{
+	CHECK(in_child(exit_main_thread, NULL) == 0);
+}
+
 /* ------------------------------------------------------------------- limits */
 
 static int limited(void *arg)
@@ -741,6 +775,7 @@ static const struct test tests[] = {
 	{ "population_says_why_it_cannot", population_says_why_it_cannot },
 	{ "signals_do_not_break_a_registration", signals_do_not_break_a_registration },
 	{ "one_pinner_many_threads", one_pinner_many_threads },
+	{ "the_main_thread_may_be_gone", the_main_thread_may_be_gone },
 	{ "a_fork_leaves_uring_pins_right", a_fork_leaves_uring_pins_right },
 	{ "a_fork_leaves_mlock_right", a_fork_leaves_mlock_right },
 	{ "a_memlock_refusal_has_numbers_and_a_remedy",

@@ -56,6 +56,7 @@ static pthread_mutex_t fake_lock = PTHREAD_MUTEX_INITIALIZER;
 static void fake_verbs_reset(void)
 {
 	memset(&fake, 0, sizeof(fake));
+	backend_verbs_class = "/sys/class"; /* not empty */
 }
 
 /* A device with one active port, ODP, and no limit on the length */
@@ -105,7 +106,7 @@ struct ibv_device **ibv_get_device_list(int *n)
 	if (n)
 		*n = fake.ndevices;
 	if (fake.list_err) {
-		errno = fake.list_err;
+		errno = fake.list_err > 0 ? fake.list_err : errno;
 		return NULL;
 	}
 	list = calloc((size_t)fake.ndevices + 1, sizeof(*list));

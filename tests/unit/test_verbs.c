@@ -77,6 +77,8 @@ static void list_that_fails_otherwise_keeps_its_errno(void)
 	fake.list_err = EPERM;
 	CHECK_RC(open_backend(NULL, NULL, &be), -EPERM);
 	CHECK_MSG("cannot list");
+	fake.list_err = -1; /* NULL without an errno */
+	CHECK_RC(open_backend(NULL, NULL, &be), -EIO);
 }
 
 /* /sys/class with one entry, or without, in a mount namespace of this child's own */

@@ -521,6 +521,27 @@ static void a_hostile_file_name_does_no_harm(void)
 	CHECK(!strcmp(v.file, m->file));
 }
 
+/* rxe's ODP moves bytes that do not begin on a page to the wrong place. */
+static void an_odp_that_needs_whole_pages_says_so(void)
+{
+	struct backend_caps rxe = odp;
+	struct request req;
+
+	rxe.odp_whole_pages = true;
+	only(PINMEM_FSDAX, "rws");
+	req = request(WRITE);
+	decide_on(&req, &rxe);
+	CHECK(v.action == PINMEM_USE_ODP);
+	CHECK(strstr(v.reason, "page boundary") != NULL);
+	decide_on(&req, &odp);
+	CHECK(!strstr(v.reason, "page boundary"));
+	only(PINMEM_ANON, "rwp");
+	req.opts.mode = PINMEM_ODP;
+	decide_on(&req, &rxe);
+	CHECK(v.action == PINMEM_USE_ODP);
+	CHECK(strstr(v.reason, "page boundary") != NULL);
+}
+
 static void the_longest_sentences_fit(void)
 {
 	static const char *const how[] = { "rws", "rwp", "r-s", "r-p", "-ws", "--p" };
@@ -549,6 +570,7 @@ static void the_longest_sentences_fit(void)
 #name, name \
 	}
 static const struct test tests[] = {
+	TEST(an_odp_that_needs_whole_pages_says_so),
 	TEST(ordinary_memory_is_pinned),
 	TEST(private_copies_of_a_file_are_pinned),
 	TEST(a_file_that_is_only_read_is_pinned),
