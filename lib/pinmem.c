@@ -91,7 +91,7 @@ free_pinner:
  */
 static int open_auto(const struct pinmem_options *opts, struct pinmem **out)
 {
-	char why[256];
+	char verbs[110], why[256];
 	int rc;
 
 	if (opts->ring)
@@ -104,11 +104,13 @@ static int open_auto(const struct pinmem_options *opts, struct pinmem **out)
 			     "a verbs device with an active port is there", out);
 	if (!rc)
 		return 0;
-	snprintf(why, sizeof(why), "no verbs (%.180s)", pinmem_errmsg());
+	snprintf(verbs, sizeof(verbs), "%s", pinmem_errmsg());
+	snprintf(why, sizeof(why), "no verbs (%s)", verbs);
 	rc = pinmem_open_ops(&backend_uring, opts, why, out);
 	if (!rc)
 		return 0;
-	snprintf(why, sizeof(why), "no verbs, no io_uring (%.180s)", pinmem_errmsg());
+	snprintf(why, sizeof(why), "no verbs (%s), no io_uring (%.110s)", verbs,
+		 pinmem_errmsg());
 	return pinmem_open_ops(&backend_mlock, opts, why, out);
 }
 

@@ -478,7 +478,7 @@ PINMEM_API int pinmem_mr_segment(const struct pinmem_mr *mr, uint64_t offset,
 
 /**
  * struct pinmem_mr_info - what a region is.
- * @mode, @backing, @access
+ * @mode, @backing, @access: THP shows as ANON here; pinmem_check() tells them apart
  * @unpin_clean, @unpin_dirty: what pinmem_dereg() will report as done for CLEAN
  *           and for DIRTY while the mapping is there
  * @refused: 0, or the negative errno that ODP or STAGED stands in for

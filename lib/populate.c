@@ -202,17 +202,15 @@ int populate_read(uintptr_t start, uintptr_t end, const struct populate_how *how
 }
 
 /*
- * Untouched memory is mostly untouched to its end, seldom from its start. Two pages are
- * asked, for mincore(2) costs as much as pinning some pages does. A wrong "no" costs
- * speed only: the pin faults in what is missing.
+ * Untouched memory is mostly untouched to its end. One page is asked, for mincore(2)
+ * costs as much as pinning some pages does. A wrong "no" costs speed only: the pin
+ * faults in what is missing.
  */
 bool populate_needed(uintptr_t start, uintptr_t end)
 {
 	size_t page = (size_t)getpagesize();
-	unsigned char last = 1, first = 1;
+	unsigned char last;
 
-	if (end - start < SMALL)
-		return false;
-	return (!mincore((void *)(end - page), page, &last) && !(last & 1)) ||
-	       (!mincore((void *)start, page, &first) && !(first & 1));
+	return end - start >= SMALL && !mincore((void *)(end - page), page, &last) &&
+	       !(last & 1);
 }

@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* bench.c - `pinmem bench`: the command line, and the measuring; see bench.h. */
+#include "bench.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include "args.h"
+#include "out.h"
+#include "sys.h"
+#include "tool.h"
+
+#define PAIRS_MAX 10000
+#define PAIRS_LEAST 5
+#define WARM_UP 3
+#define BATCH_NS 100000.0 /* shorter than a time slice: few are interrupted */
+#define BATCH_MAX 10000
+
+static const char help[] =
+	"usage: pinmem bench WHAT [OPTION...]\n"
+	"\n"
+	"  register        register and unregister regions, against the raw io_uring\n"
+	"                  interface in the same run\n"
+	"\n"
+	"  --seconds N     time for each line (1)\n"
+	"  --quick         0.2 s for each line\n"
+	"  --json          one JSON value instead of tables\n"
+	"  --progress      show progress also where stderr is no terminal\n"
+	"\n"
+	"Goals are shown for information: the exit code is 0 whatever the speed, 1 if\n"
+	"something could not be measured.\n";
+
+char bench_why[768];
+
+/* -------------------------------------------------------------- measuring */
+
+struct samples {
+	double base[PAIRS_MAX], ours[PAIRS_MAX], work[PAIRS_MAX];
+	unsigned int n;
+};
+
+static int by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+static void sorted(double *work, const double *from, unsigned int n)
+{
+	memcpy(work, from, n * sizeof(*work));
+	qsort(work, n, sizeof(*work), by_value);
+}
+
+static double middle(const double *in_order, unsigned int n)
+{
+	return n % 2 ? in_order[n / 2] : (in_order[n / 2 - 1] + in_order[n / 2]) / 2;
+}
+
+static double median_and_spread(struct samples *s, const double *from, double *spread)
+{
+	double median;
+
+	sorted(s->work, from, s->n);
+	median = middle(s->work, s->n);
+	*spread = median > 0 ? (s->work[s->n * 3 / 4] - s->work[s->n / 4]) / median : 0;
+	return median;
+}
+
+static void summarize(struct samples *s, struct bench_result *r)
+{
+	r->pairs = s->n;
+	r->base_ns = median_and_spread(s, s->base, &r->base_spread);
+	r->ours_ns = median_and_spread(s, s->ours, &r->ours_spread);
+	for (unsigned int i = 0; i < s->n; i++)
+		s->work[i] = s->ours[i] - s->base[i];
+	qsort(s->work, s->n, sizeof(*s->work), by_value);
+	r->diff_ns = middle(s->work, s->n);
+	for (unsigned int i = 0; i < s->n; i++)
+		s->work[i] = s->ours[i] / s->base[i];
+	qsort(s->work, s->n, sizeof(*s->work), by_value);
+	r->ratio = middle(s->work, s->n);
+}
+
+/* So many that a batch is long enough. */
+static int calibrate(const struct bench_pair *pair, unsigned int *batch)
+{
+	double ns = 0;
+	int rc;
+
+	*batch = 1;
+	if (pair->once)
+		return 0;
+	for (int i = 0; i < WARM_UP; i++) {
+		rc = pair->base(pair->ctx, *batch, &ns);
+		if (rc)
+			return rc;
+		*batch = ns * BATCH_MAX < BATCH_NS ? BATCH_MAX
+						   : (unsigned int)(BATCH_NS / ns) + 1;
+	}
+	return 0;
+}
+
+/* Who goes first changes, for the second finds the caches as the first left them; at
+ * random, for what disturbs may come in turns too. */
+static bool coin(void)
+{
+	static uint64_t state = 88172645463325252ull; /* xorshift64 */
+
+	state ^= state << 13;
+	state ^= state >> 7;
+	state ^= state << 17;
+	return state >> 63;
+}
+
+static int one_pair(const struct bench_pair *pair, unsigned int batch, bool ours_first,
+		    double *base, double *ours)
+{
+	int rc = 0;
+
+	if (ours_first)
+		rc = pair->ours(pair->ctx, batch, ours);
+	if (!rc)
+		rc = pair->base(pair->ctx, batch, base);
+	if (!rc && !ours_first)
+		rc = pair->ours(pair->ctx, batch, ours);
+	return rc;
+}
+
+static int collect(const struct bench_pair *pair, double seconds, unsigned int batch,
+		   struct samples *s)
+{
+	uint64_t budget = (uint64_t)(seconds * 1e9), begin = sys_now_ns(), spent = 0;
+	unsigned int warm = pair->once ? 1 : WARM_UP;
+	int rc;
+
+	for (unsigned int turn = 0; s->n < PAIRS_MAX; turn++) {
+		if (s->n >= PAIRS_LEAST && spent >= budget)
+			return 0;
+		if (stop_requested()) {
+			snprintf(bench_why, sizeof(bench_why), "interrupted");
+			return -ECANCELED;
+		}
+		rc = one_pair(pair, batch, coin(), &s->base[s->n], &s->ours[s->n]);
+		if (rc)
+			return rc;
+		if (turn >= warm)
+			s->n++;
+		spent = sys_now_ns() - begin;
+		progress_show("measuring", spent < budget ? spent : budget - 1, budget);
+	}
+	return 0;
+}
+
+int bench_run(const struct bench_pair *pair, double seconds, struct bench_result *r)
+{
+	struct samples *s = calloc(1, sizeof(*s));
+	int rc;
+
+	if (!s) {
+		snprintf(bench_why, sizeof(bench_why), "out of memory");
+		return -ENOMEM;
+	}
+	rc = calibrate(pair, &r->batch);
+	if (!rc)
+		rc = collect(pair, seconds, r->batch, s);
+	if (!rc)
+		summarize(s, r);
+	progress_clear();
+	free(s);
+	return rc;
+}
+
+static uint64_t clock_ns(clockid_t clock)
+{
+	struct timespec ts;
+
+	clock_gettime(clock, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+static long times_slept(void)
+{
+	struct rusage usage;
+
+	return getrusage(RUSAGE_THREAD, &usage) ? -1 : usage.ru_nvcsw;
+}
+
+void stopwatch_start(struct stopwatch *w)
+{
+	w->slept = times_slept();
+	w->cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+	w->wall_ns = clock_ns(CLOCK_MONOTONIC);
+}
+
+double stopwatch_ns(const struct stopwatch *w)
+{
+	uint64_t wall = clock_ns(CLOCK_MONOTONIC) - w->wall_ns;
+	uint64_t cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID) - w->cpu_ns;
+
+	return (double)(w->slept >= 0 && times_slept() == w->slept ? cpu : wall);
+}
+
+static cpu_set_t all_cpus;
+
+void bench_pin_cpu(void)
+{
+	cpu_set_t one;
+	int cpu = sched_getcpu();
+
+	if (cpu < 0 || sched_getaffinity(0, sizeof(all_cpus), &all_cpus))
+		return;
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	sched_setaffinity(0, sizeof(one), &one);
+}
+
+void bench_free_cpu(void)
+{
+	if (CPU_COUNT(&all_cpus))
+		sched_setaffinity(0, sizeof(all_cpus), &all_cpus);
+}
+
+/* ------------------------------------------------------------ command line */
+
+static const struct {
+	const char *name;
+	int (*run)(const struct bench_options *opts, json_t *root);
+} benches[] = {
+	{ "register", bench_register },
+};
+
+enum { OPT_SECONDS = OPT_OWN };
+
+static const struct option options[] = {
+	COMMON_OPTIONS,
+	QUICK_OPTION,
+	VALUE("seconds", OPT_SECONDS),
+	END_OF_OPTIONS,
+};
+
+static int take_own(int option, const char *arg, void *ctx)
+{
+	struct bench_options *opts = ctx;
+	char *end;
+
+	(void)option;
+	opts->seconds = strtod(arg, &end);
+	if (end != arg && !*end && opts->seconds > 0 && opts->seconds <= 3600)
+		return 0;
+	complain("--seconds takes a number of seconds up to 3600, not '%s'", arg);
+	return EXIT_USAGE;
+}
+
+static int run_bench(const char *name, const struct bench_options *opts)
+{
+	json_t *root;
+	int code;
+
+	for (size_t i = 0; i < ARRAY_SIZE(benches); i++) {
+		if (strcmp(name, benches[i].name) != 0)
+			continue;
+		root = json_object();
+		code = benches[i].run(opts, root);
+		return out_finish(code, root);
+	}
+	complain("bench: there is no bench '%s'; see pinmem bench --help", name);
+	return EXIT_USAGE;
+}
+
+static int run(int argc, char **argv)
+{
+	struct bench_options opts = { 0 };
+	struct common common = { 0 };
+	int code =
+		args_parse(argc, argv, &cmd_bench, options, &common, take_own, &opts);
+
+	if (code != PARSED)
+		return code;
+	if (optind + 1 != argc) {
+		complain("bench: name one thing to measure; see pinmem bench --help");
+		return EXIT_USAGE;
+	}
+	opts.quick = common.quick;
+	if (!opts.seconds)
+		opts.seconds = common.quick ? 0.2 : 1;
+	return run_bench(argv[optind], &opts);
+}
+
+const struct command cmd_bench = {
+	"bench",
+	"measure against the raw interfaces, in the same run",
+	help,
+	run,
+};
