@@ -218,7 +218,7 @@ static void without_a_place_to_publish_registration_goes_on(void)
 struct churn {
 	struct pinmem *pm;
 	char *p;
-	bool stop; /* atomic */
+	bool stop;  /* atomic */
 	int errors; /* atomic */
 };
 
