@@ -98,7 +98,7 @@ static int map_thp(size_t len, unsigned int flags, int node,
 static int map_base(size_t len, unsigned int flags, int node,
 		    const struct populate_how *how, struct block *b)
 {
-	size_t page = (size_t)getpagesize();
+	size_t page = page_size();
 
 	b->mapped = (len + page - 1) / page * page;
 	b->addr = map_anonymous(b->mapped, 0);

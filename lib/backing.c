@@ -49,11 +49,6 @@ int backing_vmflag(uintptr_t addr, const char *flag)
 	return smaps_flag(flags, flag);
 }
 
-static uint64_t base_page(void)
-{
-	return (uint64_t)getpagesize();
-}
-
 /* ----------------------------------------------------------------- what is it? */
 
 /*
@@ -162,7 +157,7 @@ static enum pinmem_backing of_unfound(const struct walk *w, struct file *f,
 
 	if (!strncmp(w->maps.name, "/dev/dax", 8) && isdigit(w->maps.name[8]))
 		return PINMEM_DEVDAX;
-	if (v->page_size > base_page() || on_kernel_hugetlbfs(w))
+	if (v->page_size > page_size() || on_kernel_hugetlbfs(w))
 		return PINMEM_HUGETLB;
 	if (on_kernel_tmpfs(&w->maps))
 		return PINMEM_SHMEM;
@@ -194,7 +189,7 @@ static uint64_t huge_page_size(const struct walk *w, const struct file *f)
 	if (device && last >> 32 == device)
 		return (last & UINT32_MAX) * 1024;
 	if (smaps_find(w->maps.vma.start, "KernelPageSize:", text, sizeof(text)))
-		return base_page();
+		return page_size();
 	kib = strtoull(text, NULL, 10);
 	if (on_kernel_hugetlbfs(w))
 		__atomic_store_n(&known, device << 32 | kib, __ATOMIC_RELAXED);
@@ -246,7 +241,7 @@ static int open_pagemap(void)
 
 static bool huge_at(int pagemap, uintptr_t addr)
 {
-	uintptr_t size = base_page(), page = page_floor(addr), end;
+	uintptr_t size = page_size(), page = page_floor(addr), end;
 	struct uapi_page_region region;
 
 	return scan(pagemap, page, page + size, UAPI_PAGE_IS_HUGE, &region, 1, &end) ==
@@ -287,7 +282,7 @@ static bool all_copied(int pagemap, uintptr_t start, uintptr_t end)
 {
 	const uint64_t mask = 1ULL << 63 | 1ULL << 61 | 1ULL << 56;
 	const uint64_t want = 1ULL << 63 | 1ULL << 56;
-	uintptr_t page = base_page();
+	uintptr_t page = page_size();
 	uint64_t entries[512];
 
 	while (start < end) {
@@ -394,7 +389,7 @@ static void mapping_init(struct mapping *m, const struct vma *v)
 	m->readable = v->readable;
 	m->writable = v->writable;
 	m->shared = v->shared;
-	m->page_size = v->page_size ? v->page_size : base_page();
+	m->page_size = v->page_size ? v->page_size : page_size();
 	m->offset = v->offset;
 	m->inode = v->inode;
 	m->dev_major = v->dev_major;
@@ -430,7 +425,7 @@ static int tell_hole(struct walk *w, uintptr_t start, uintptr_t end)
 
 	memset(&m, 0, offsetof(struct mapping, file) + 1);
 	m.start = start;
-	m.page_size = base_page();
+	m.page_size = page_size();
 	return tell(w, &m, start, end);
 }
 

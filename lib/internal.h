@@ -11,13 +11,15 @@
  *
  * Who may call whom (arrows point one way; nothing below calls upwards):
  *
- *   pinmem.c ──> verdict.c ──> backing.c
+ *   pinmem.c ──> verdict.c ──> backing.c ──> maps.c, mapfile.c
  *      |──> books.c ──> publish.c
- *      └──> region.c ──> memlock.c, numa.c, populate.c
+ *      └──> region.c ──> memlock.c ──> usage.c, cgroup.c; numa.c, populate.c
  *              └──> odp_fallback.c ──> alloc.c, populate.c
  *                      └──> segments.c ──> struct backend_ops
  *                                             └──> backend_{verbs,uring,mlock}.c
  *   all  ──> error.c, process.c, uapi.h
+ *   backing.c is also asked by region.c and odp_fallback.c (what went wrong?), by
+ *   memlock.c (how large are the pages?) and by backend_mlock.c (what is left?).
  *
  * Errors inside the library: every function that returns an int returns 0 or a
  * negative errno, and whoever *finds* the error writes the sentence with
@@ -43,14 +45,19 @@
 	((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 /* Pages. getpagesize() reads a variable of the loader, where sysconf() searches. */
+static inline size_t page_size(void)
+{
+	return (size_t)getpagesize();
+}
+
 static inline uintptr_t page_floor(uintptr_t at)
 {
-	return at & ~((uintptr_t)getpagesize() - 1);
+	return at & ~(page_size() - 1);
 }
 
 static inline uintptr_t page_ceil(uintptr_t at)
 {
-	return page_floor(at + (uintptr_t)getpagesize() - 1);
+	return page_floor(at + page_size() - 1);
 }
 
 /* What makes verbs pin for writing, and dirty at unpin (ib_access_writable()). */
@@ -94,6 +101,9 @@ int result_copy(void *caller, const void *result, size_t known, const char *what
  * Return: never 0, but for the first call of all failing for want of a page.
  */
 uint64_t process_generation(void);
+
+/** now_ns - CLOCK_MONOTONIC */
+uint64_t now_ns(void);
 
 /* -------------------------------------------------------------- backing.c */
 

@@ -166,7 +166,7 @@ int place_bind(uintptr_t start, uintptr_t end, int node)
 /* Without CONFIG_NUMA: what is there is on node 0. */
 static int where_without_numa(unsigned long n, void *const *pages, int *status)
 {
-	size_t page = (size_t)getpagesize();
+	size_t page = page_size();
 	unsigned char resident;
 
 	for (unsigned long i = 0; i < n; i++) {
@@ -257,7 +257,7 @@ static int audit_batch(struct audit *a, uintptr_t *at)
 /* Steps are whole pages, so that at most SAMPLES_MAX of them cover the range. */
 static uint64_t step_for(uint64_t len)
 {
-	uint64_t page = (uint64_t)getpagesize(), pages = len / page;
+	uint64_t page = page_size(), pages = len / page;
 
 	return page * (pages ? (pages + SAMPLES_MAX - 1) / SAMPLES_MAX : 1);
 }

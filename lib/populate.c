@@ -200,7 +200,7 @@ int populate_read(uintptr_t start, uintptr_t end, const struct populate_how *how
  */
 bool populate_needed(uintptr_t start, uintptr_t end)
 {
-	size_t page = (size_t)getpagesize();
+	size_t page = page_size();
 	unsigned char last;
 
 	return end - start >= SMALL && !mincore((void *)(end - page), page, &last) &&

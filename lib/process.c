@@ -5,11 +5,12 @@
  * Pins, rings, verbs objects and memory locks belong to the process that made
  * them. The number of this process lies in a page that the kernel gives to a
  * child zeroed (MADV_WIPEONFORK, Linux 4.14); the child's first call sees the zero
- * and takes the next number.
+ * and takes the next number. (The clock, too, is here.)
  */
 #include "internal.h"
 
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -18,7 +19,7 @@ static uint64_t taken;	  /* in ordinary memory: a child goes on counting */
 
 static void make_page(void)
 {
-	size_t len = (size_t)getpagesize();
+	size_t len = page_size();
 	void *page;
 
 	page = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
@@ -47,4 +48,12 @@ uint64_t process_generation(void)
 					__ATOMIC_RELAXED))
 		return mine;
 	return none; /* another thread was first */
+}
+
+uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }

@@ -23,7 +23,6 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #define NAME "pinmem-regions"
 #define MAGIC 0x70696e6d656d3031ull /* "pinmem01" */
@@ -262,14 +261,6 @@ static bool record_read(const struct record *r, struct record *copy)
 			return copy->len > 0;
 	}
 	return false; /* its writer was stopped, or died, in the middle */
-}
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
 static void record_describe(const struct record *r, pid_t pid, uint64_t now,
