@@ -87,11 +87,12 @@ static enum problem examine(const struct judge *j, const struct mapping *m)
 		return DEVICE;
 	if (m->backing == PINMEM_SECRET)
 		return SECRET;
+	/* GUP looks at this before it looks at the rights */
+	if (j->caps->pins && m->backing == PINMEM_FSDAX && !m->copied)
+		return FSDAX;
 	p = protection(j, m);
 	if (p || !j->caps->pins)
 		return p;
-	if (m->backing == PINMEM_FSDAX && !m->copied)
-		return FSDAX;
 	if (m->backing == PINMEM_FILE && m->shared && m->writable && j->pin_writes)
 		return WRITEBACK;
 	return FINE;
@@ -201,6 +202,11 @@ static const char *more_help(const struct judge *j)
 {
 	const struct mapping *m = &j->worst;
 
+	if (j->problem == FSDAX && j->hard)
+		return m->readable ? "; and it is mapped without PROT_WRITE, so that "
+				     "no other way can serve the writing either"
+				   : "; and it is mapped without PROT_READ, so that "
+				     "there is no other way either";
 	if (j->v->action != PINMEM_REFUSE || j->hard)
 		return "";
 	if (m->doubt)

@@ -487,7 +487,7 @@ static void sync_goes_where_the_addresses_point_now(void)
 
 static void fsdax_target_is_committed_unless_mapped_with_MAP_SYNC(void)
 {
-	int fd = temp_file(disk_dir());
+	int fd = temp_file(disk_dir()), copies;
 	unsigned char *p;
 	struct pinmem *pm;
 	struct pinmem_mr *mr;
@@ -503,13 +503,15 @@ static void fsdax_target_is_committed_unless_mapped_with_MAP_SYNC(void)
 	fill(copy_of(mr, 0), 16 * PAGE, 5);
 	CHECK_RC(pinmem_sync(mr, 5, 3 * PAGE, PINMEM_SYNC_FROM_DEVICE), 0);
 	CHECK(msyncs == 1 && msync_addr == p + 5 && msync_len == 3 * PAGE);
-	CHECK(pmem_copies == 1);
+	/* in one piece or two: the addresses may straddle a chunk's boundary */
+	copies = pmem_copies;
+	CHECK(copies == 1 || copies == 2);
 	CHECK(holds(p + 5, 5, 3 * PAGE, 5) && p[4] == 0 && p[3 * PAGE + 5] == 0);
 	CHECK_RC(pinmem_sync(mr, 5, 3 * PAGE, PINMEM_SYNC_TO_DEVICE), 0);
-	CHECK(msyncs == 1 && pmem_copies == 1);
+	CHECK(msyncs == 1 && pmem_copies == copies);
 	mr->target_map_sync = true;
 	CHECK_RC(pinmem_sync(mr, 0, 16 * PAGE, PINMEM_SYNC_FROM_DEVICE), 0);
-	CHECK(msyncs == 1 && pmem_copies == 2 && holds(p, 0, 16 * PAGE, 5));
+	CHECK(msyncs == 1 && pmem_copies > copies && holds(p, 0, 16 * PAGE, 5));
 	release(pm, mr);
 	munmap(p, 16 * PAGE);
 	close(fd);

@@ -521,6 +521,23 @@ static void a_hostile_file_name_does_no_harm(void)
 	CHECK(!strcmp(v.file, m->file));
 }
 
+/* GUP looks at DAX before it looks at the rights. */
+static void read_only_dax_is_refused_as_dax(void)
+{
+	only(PINMEM_FSDAX, "r-s");
+	expect(&uring, 0, PINMEM_REFUSE, -EOPNOTSUPP);
+	only(PINMEM_FSDAX, "r-s");
+	expect(&odp, 0, PINMEM_USE_ODP, -EOPNOTSUPP);
+	only(PINMEM_FSDAX, "r-s");
+	expect(&odp, WRITE, PINMEM_REFUSE, -EOPNOTSUPP);
+	CHECK(says("without PROT_WRITE"));
+	only(PINMEM_FSDAX, "--s");
+	expect(&odp, 0, PINMEM_REFUSE, -EOPNOTSUPP);
+	CHECK(says("without PROT_READ"));
+	only(PINMEM_FSDAX, "r-s");
+	expect(&mlocks, WRITE, PINMEM_REFUSE, -EFAULT);
+}
+
 /* rxe's ODP moves bytes that do not begin on a page to the wrong place. */
 static void an_odp_that_needs_whole_pages_says_so(void)
 {
@@ -571,6 +588,7 @@ static void the_longest_sentences_fit(void)
 	}
 static const struct test tests[] = {
 	TEST(an_odp_that_needs_whole_pages_says_so),
+	TEST(read_only_dax_is_refused_as_dax),
 	TEST(ordinary_memory_is_pinned),
 	TEST(private_copies_of_a_file_are_pinned),
 	TEST(a_file_that_is_only_read_is_pinned),
