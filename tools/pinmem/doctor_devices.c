@@ -45,6 +45,22 @@ static const char *odp_text(const struct ibv_odp_caps *odp)
 		    s);
 }
 
+/* What the library knows of the device beyond what it says itself. */
+static bool odp_whole_pages(const char *device)
+{
+	struct pinmem_options o = { .size = sizeof(o),
+				    .backend = PINMEM_BACKEND_VERBS,
+				    .device = device };
+	struct pinmem_info info = { .size = sizeof(info) };
+	struct pinmem *pm;
+
+	if (pinmem_open(&o, &pm))
+		return false;
+	pinmem_query(pm, &info);
+	pinmem_close(pm);
+	return info.odp && info.odp_whole_pages;
+}
+
 static json_t *show_ports(struct ibv_context *ctx, unsigned int count)
 {
 	json_t *ports = json_array();
@@ -78,6 +94,7 @@ static json_t *show_opened(struct ibv_device *dev, struct ibv_context *ctx)
 	int rc = ibv_query_device_ex(ctx, NULL, &attr);
 	const struct ibv_device_attr *a = &attr.orig_attr;
 	json_t *ports;
+	bool whole;
 
 	if (rc) {
 		say_block(2, "%s: it does not answer: %s", name, strerror(rc));
@@ -92,14 +109,21 @@ static json_t *show_opened(struct ibv_device *dev, struct ibv_context *ctx)
 			  ? "any length"
 			  : text("up to %s each", size_text(a->max_mr_size)));
 	ports = show_ports(ctx, a->phys_port_cnt);
-	say_block(4, "on-demand paging: %s", odp_text(&attr.odp_caps));
+	whole = odp_whole_pages(name);
+	say_block(
+		4, "on-demand paging: %s%s", odp_text(&attr.odp_caps),
+		whole ? ", but only messages that begin on a page boundary, at an MTU "
+			"of 4096, go where they should: others are put in the wrong "
+			"bytes without an error"
+		      : "");
 	return json_pack(
-		"{ss, si, si, so, sb, sb, si, so}", "name", name, "node", node_of(dev),
-		"max_mr", a->max_mr, "max_mr_size", json_real((double)a->max_mr_size),
-		"odp", !!(attr.odp_caps.general_caps & IBV_ODP_SUPPORT), "odp_implicit",
+		"{ss, si, si, so, sb, sb, sb, si, so}", "name", name, "node",
+		node_of(dev), "max_mr", a->max_mr, "max_mr_size",
+		json_real((double)a->max_mr_size), "odp",
+		!!(attr.odp_caps.general_caps & IBV_ODP_SUPPORT), "odp_implicit",
 		!!(attr.odp_caps.general_caps & IBV_ODP_SUPPORT_IMPLICIT),
-		"odp_rc_caps", (int)attr.odp_caps.per_transport_caps.rc_odp_caps,
-		"ports", ports);
+		"odp_whole_pages", whole, "odp_rc_caps",
+		(int)attr.odp_caps.per_transport_caps.rc_odp_caps, "ports", ports);
 }
 
 static json_t *show_device(struct ibv_device *dev)
