@@ -57,7 +57,8 @@ int suite_main(const char *name, const struct test *tests, size_t n, int argc,
 void suite_skip(const char *why);
 
 /** as_nobody - run fn in a child without capabilities, as an ordinary user, with
- * RLIMIT_MEMLOCK set to @memlock bytes. Return: fn's value (0..120), or -1. */
+ * RLIMIT_MEMLOCK set to @memlock bytes. Return: fn's value (0..120), or -1; 0 after a
+ * skip where we are not root. */
 int as_nobody(size_t memlock, int (*fn)(void *), void *arg);
 
 /** in_child - run fn in a forked child. Return: fn's value (0..120), or -1. */
