@@ -63,13 +63,15 @@ static bool is_passable(const struct judge *j, const struct mapping *m)
 }
 
 /* GUP checks the one right it needs; a page that may be written to may lack the
- * right to be read. */
+ * right to be read. mlock(2) faults in what may be accessed in any way. */
 static enum problem protection(const struct judge *j, const struct mapping *m)
 {
 	if (j->write && !m->writable)
 		return m->readable ? READ_ONLY : UNREADABLE;
 	if (j->pin_writes && !m->writable)
 		return m->readable ? BACKEND_WRITES : UNREADABLE;
+	if (!j->caps->pins && !j->strict && m->writable)
+		return FINE;
 	if (!m->readable && (j->strict || !j->pin_writes))
 		return UNREADABLE;
 	return FINE;
@@ -355,7 +357,9 @@ static void conclude(struct judge *j)
 		show_worst(j);
 	else
 		praise(j);
-	if (never)
+	/* what is wrong with the memory is the better sentence: it names the file and
+	 * says that the device has no ODP */
+	if (never && !(j->problem && j->req->opts.mode == PINMEM_ODP))
 		say(v, never);
 }
 

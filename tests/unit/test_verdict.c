@@ -521,6 +521,19 @@ static void a_hostile_file_name_does_no_harm(void)
 	CHECK(!strcmp(v.file, m->file));
 }
 
+/* Not "ask for PINMEM_PINNED": that is impossible on DAX, too. */
+static void odp_asked_for_dax_without_odp_names_the_file(void)
+{
+	struct request req;
+
+	dax_file();
+	req = request(WRITE);
+	req.opts.mode = PINMEM_ODP;
+	decide_on(&req, &verbs);
+	CHECK(v.action == PINMEM_REFUSE && v.error == -EOPNOTSUPP);
+	CHECK(says("/mnt/dax/f") && says("this device has no ODP"));
+}
+
 /* GUP looks at DAX before it looks at the rights. */
 static void read_only_dax_is_refused_as_dax(void)
 {
@@ -589,6 +602,7 @@ static void the_longest_sentences_fit(void)
 static const struct test tests[] = {
 	TEST(an_odp_that_needs_whole_pages_says_so),
 	TEST(read_only_dax_is_refused_as_dax),
+	TEST(odp_asked_for_dax_without_odp_names_the_file),
 	TEST(ordinary_memory_is_pinned),
 	TEST(private_copies_of_a_file_are_pinned),
 	TEST(a_file_that_is_only_read_is_pinned),
