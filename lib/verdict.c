@@ -190,6 +190,8 @@ static const char *way_out(const struct judge *j)
 		return "; the device pages it on demand instead";
 	if (j->v->action == PINMEM_USE_STAGE)
 		return "; a pinned copy stands in for it, see pinmem_sync()";
+	if (j->req->opts.mode == PINMEM_ODP)
+		return "; this device has no on-demand paging: ask for PINMEM_STAGED";
 	if (j->req->opts.mode == PINMEM_PINNED)
 		return "; PINMEM_PINNED was asked for, which leaves no other way";
 	if (!j->passable)
@@ -274,9 +276,14 @@ static void praise(struct judge *j)
 
 /* ------------------------------------------------------------ the judgement */
 
-static int error_of(enum problem p)
+/* GUP refuses a DAX mapping before it looks at its rights; pages that are copies only
+ * spare it the mapping if their own rights suffice. */
+static int error_of(const struct judge *j)
 {
-	return p == FINE ? 0 : p == FSDAX ? -EOPNOTSUPP : -EFAULT;
+	if (!j->problem)
+		return 0;
+	return j->caps->pins && j->worst.backing == PINMEM_FSDAX ? -EOPNOTSUPP
+								 : -EFAULT;
 }
 
 /* The first way out of the policy that this device and all mappings allow. */
@@ -351,7 +358,7 @@ static void conclude(struct judge *j)
 	v->writable = j->writable;
 	v->bad_addr = NULL;
 	v->bad_len = 0;
-	v->error = never ? -EOPNOTSUPP : error_of(j->problem);
+	v->error = never ? -EOPNOTSUPP : error_of(j);
 	v->action = never ? PINMEM_REFUSE : choose(j);
 	if (j->problem)
 		show_worst(j);

@@ -190,6 +190,8 @@ static void a_file_that_is_only_read_is_pinned(void)
 static void write_only_memory_is_pinned_to_write(void)
 {
 	only(PINMEM_ANON, "-wp");
+	expect(&mlocks, 0, PINMEM_PIN, 0);
+	only(PINMEM_ANON, "-wp");
 	expect(&verbs, WRITE, PINMEM_PIN, 0);
 	expect(&uring, 0, PINMEM_PIN, 0);
 	expect(&verbs, 0, PINMEM_REFUSE, -EFAULT);
@@ -207,6 +209,10 @@ static void a_private_dax_mapping_of_copies_is_pinned(void)
 	only(PINMEM_FSDAX, "r-p"); /* which it then cannot */
 	expect(&verbs, 0, PINMEM_REFUSE, -EOPNOTSUPP);
 	CHECK(!strstr(v.reason, "write to every page"));
+	only(PINMEM_FSDAX, "r-p")->copied = true;
+	expect(&verbs, 0, PINMEM_PIN, 0);
+	expect(&verbs, WRITE, PINMEM_REFUSE, -EOPNOTSUPP);
+	CHECK(says("without PROT_WRITE"));
 }
 
 /* ------------------------------------------------------------ what has no way out */
@@ -531,7 +537,7 @@ static void odp_asked_for_dax_without_odp_names_the_file(void)
 	req.opts.mode = PINMEM_ODP;
 	decide_on(&req, &verbs);
 	CHECK(v.action == PINMEM_REFUSE && v.error == -EOPNOTSUPP);
-	CHECK(says("/mnt/dax/f") && says("this device has no ODP"));
+	CHECK(says("/mnt/dax/f") && says("no on-demand paging: ask for PINMEM_STAGED"));
 }
 
 /* GUP looks at DAX before it looks at the rights. */
