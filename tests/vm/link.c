@@ -125,8 +125,12 @@ static void reset(struct link_end *e)
 	struct ibv_qp_attr a = { .qp_state = IBV_QPS_RESET };
 	struct ibv_wc wc;
 
-	if (ibv_modify_qp(e->qp, &a, IBV_QP_STATE))
-		link_die("%s: queue pair to RESET: %s", e->device, strerror(errno));
+	/* twice: rxe sends a NAK before it puts its own queue pair in error, which
+	 * may thus overtake the first one */
+	for (int i = 0; i < 2; i++)
+		if (ibv_modify_qp(e->qp, &a, IBV_QP_STATE))
+			link_die("%s: queue pair to RESET: %s", e->device,
+				 strerror(errno));
 	while (ibv_poll_cq(e->cq, 1, &wc) > 0)
 		;
 	e->self.psn = (e->self.psn + 0x10000) & 0xffffff;
