@@ -12,8 +12,11 @@
 #include <errno.h>
 #include <infiniband/verbs.h>
 #include <inttypes.h>
+#include <rdma/ib_user_ioctl_cmds.h>
+#include <rdma/rdma_user_ioctl_cmds.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 /*
@@ -492,6 +495,60 @@ static int verbs_unpin(struct backend *be, struct segment *seg, enum pinmem_unpi
 	return 0;
 }
 
+/*
+ * The rxe provider of rdma-core 44 has no advise_mr, but the kernel's rxe has (tried
+ * on 7.2): ask the kernel itself. This is its stable interface
+ * (rdma/ib_user_ioctl_cmds.h), as ibv_cmd_advise_mr() uses it. Return: an errno
+ */
+static int rxe_advise(struct ibv_pd *pd, enum ibv_advise_mr_advice advice,
+		      struct ibv_sge *sge)
+{
+	struct {
+		struct ib_uverbs_ioctl_hdr hdr;
+		struct ib_uverbs_attr attrs[4];
+	} cmd = {
+		.hdr = { .length = sizeof(cmd),
+			 .object_id = UVERBS_OBJECT_MR,
+			 .method_id = UVERBS_METHOD_ADVISE_MR,
+			 .num_attrs = 4,
+			 .driver_id = RDMA_DRIVER_RXE },
+		.attrs = {
+			{ .attr_id = UVERBS_ATTR_ADVISE_MR_PD_HANDLE,
+			  .flags = UVERBS_ATTR_F_MANDATORY,
+			  .data = pd->handle },
+			{ .attr_id = UVERBS_ATTR_ADVISE_MR_ADVICE,
+			  .len = sizeof(uint64_t),
+			  .flags = UVERBS_ATTR_F_MANDATORY,
+			  .data = advice },
+			{ .attr_id = UVERBS_ATTR_ADVISE_MR_FLAGS,
+			  .len = sizeof(uint32_t),
+			  .flags = UVERBS_ATTR_F_MANDATORY,
+			  .data = IBV_ADVISE_MR_FLAG_FLUSH },
+			{ .attr_id = UVERBS_ATTR_ADVISE_MR_SGE_LIST,
+			  .len = sizeof(*sge),
+			  .flags = UVERBS_ATTR_F_MANDATORY,
+			  .data = (uintptr_t)sge },
+		},
+	};
+
+	if (!ioctl(pd->context->cmd_fd, RDMA_VERBS_IOCTL, &cmd))
+		return 0;
+	/* a kernel whose rxe has no such method, or no such ioctl */
+	return errno == EFAULT || errno == ENOMEM || errno == EINTR ? errno
+								    : EOPNOTSUPP;
+}
+
+static int advise(struct backend *be, enum ibv_advise_mr_advice advice,
+		  struct ibv_sge *sge)
+{
+	struct ibv_pd *pd = to_verbs(be)->pd;
+	int err = ibv_advise_mr(pd, advice, IBV_ADVISE_MR_FLAG_FLUSH, sge, 1);
+
+	if (err == EOPNOTSUPP && be->caps.odp_whole_pages) /* which tells rxe */
+		err = rxe_advise(pd, advice, sge);
+	return err;
+}
+
 static int verbs_prefetch(struct backend *be, const struct segment *seg,
 			  uint64_t offset, uint64_t len, bool write)
 {
@@ -505,8 +562,7 @@ static int verbs_prefetch(struct backend *be, const struct segment *seg,
 				       .length = (uint32_t)part,
 				       .lkey = seg->lkey };
 
-		err = ibv_advise_mr(to_verbs(be)->pd, advice, IBV_ADVISE_MR_FLAG_FLUSH,
-				    &sge, 1);
+		err = advise(be, advice, &sge);
 		offset += part;
 		len -= part;
 	}

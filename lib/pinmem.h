@@ -551,13 +551,36 @@ enum pinmem_sync_dir {
 PINMEM_API int pinmem_sync(struct pinmem_mr *mr, uint64_t offset, uint64_t len,
 			   enum pinmem_sync_dir dir);
 
+/*
+ * Memory of an ODP region may change under the device. Requests then move the right
+ * bytes or complete with an error, never with wrong bytes (tests/vm/test_change.c: rxe,
+ * Linux 7.2; messages on page boundaries, see struct pinmem_info.odp_whole_pages):
+ *
+ *   change of the range                     peer's      peer's      own work   own work
+ *                                           WRITE       READ        from it    to it
+ *   file truncated before it; unmapped;
+ *   mprotect(PROT_NONE)                     REM_ACCESS  REM_ACCESS  WR_FLUSH   LOC_PROT
+ *   mprotect(PROT_READ)                     REM_ACCESS  success     success    LOC_PROT
+ *   hole punched, range zeroed, MADV_REMOVE,
+ *   MADV_DONTNEED, MAP_FIXED of other memory,
+ *   page migration, fork, msync, fsync,
+ *   drop_caches                             success     success     success    success
+ *
+ * (IBV_WC_…_ERR; "to it" is an RDMA READ into the region. WR_FLUSH is rxe's; the
+ * specification has LOC_PROT there, too.) After an error both queue pairs are in the
+ * error state. The region stays valid: undo the change, connect anew, go on. It can
+ * always be released.
+ */
+
 /**
  * pinmem_prefetch - fault an ODP region in before the device needs it.
  * @write: nonzero: for writing
  *
- * Through ibv_advise_mr(3), waiting for it; where provider or device lack it,
- * by touching the pages, which spares the device the file system's part of its
- * page fault but not the fault (statistics tell which). Other modes: 0.
+ * Through ibv_advise_mr(3), waiting for it (for rxe, whose provider lacks it, through
+ * the kernel's call behind it): no page fault is left for the device. Where provider
+ * or device cannot, by touching the pages, which spares the device the file system's
+ * part of its page fault but not the fault. Statistics tell which. A prefetch for
+ * reading spares later writes nothing. Other modes: 0.
  * Return: 0, -EINVAL, -ERANGE, -EFAULT (not mapped), -ECHILD.
  */
 PINMEM_API int pinmem_prefetch(struct pinmem_mr *mr, uint64_t offset, uint64_t len,

@@ -670,6 +670,27 @@ static void provider_without_advice_is_EOPNOTSUPP(void)
 	backend_verbs.close(be, false);
 }
 
+/* Its provider has no advice, the kernel behind it has. */
+static void rxe_is_asked_behind_its_provider(void)
+{
+	struct segment seg = segment_of_memory();
+	struct backend *be;
+
+	fake_verbs_reset();
+	fake_add("rxe0")->no_advise = true;
+	fake.devices[0].attr.orig_attr.vendor_id = 0xffffff;
+	be = open_or_die(NULL);
+	CHECK(be->caps.odp_whole_pages);
+	/* the fake's descriptor knows no such call: as a kernel that lacks it */
+	CHECK_RC(backend_verbs.prefetch(be, &seg, 0, 1, false), -EOPNOTSUPP);
+	fault_only("ioctl", EFAULT);
+	fault_arm(1);
+	CHECK_RC(backend_verbs.prefetch(be, &seg, 0, 1, true), -EFAULT);
+	CHECK(fault_fired());
+	fault_disarm();
+	backend_verbs.close(be, false);
+}
+
 /* ------------------------------------------------------------------- fork */
 
 struct forked {
@@ -947,6 +968,7 @@ static const struct test tests[] = {
 	TEST(prefetch_is_cut_and_addressed_by_iova),
 	TEST(prefetch_errors_are_told_apart),
 	TEST(provider_without_advice_is_EOPNOTSUPP),
+	TEST(rxe_is_asked_behind_its_provider),
 	TEST(close_in_a_child_uses_no_verb),
 	TEST(auto_prefers_an_active_verbs_device),
 	TEST(long_region_becomes_segments_with_the_users_addresses),
