@@ -47,10 +47,8 @@ _Static_assert(sizeof(struct record) % sizeof(uint64_t) == 0, "read by words");
 struct header {
 	uint64_t magic;
 	uint32_t record_size;
-	uint32_t capacity;
-	int64_t pid;	 /* a child that inherited the descriptor is not it */
-	uint32_t used;	 /* atomic: records [0, used) were ever written */
-	uint32_t unseen; /* atomic: live regions that found no place */
+	int64_t pid;   /* a child that inherited the descriptor is not it */
+	uint32_t used; /* atomic: records [0, used) were ever written */
 };
 
 struct table {
@@ -96,7 +94,6 @@ static struct header *map_new(int *fd_out)
 	madvise(head, TABLE_BYTES, MADV_DONTFORK);
 	madvise(head, TABLE_BYTES, MADV_DONTDUMP);
 	head->record_size = sizeof(struct record);
-	head->capacity = CAPACITY;
 	head->pid = getpid();
 	__atomic_store_n(&head->magic, MAGIC, __ATOMIC_RELEASE);
 	*fd_out = fd; /* stays open: it is how others find the table */
@@ -157,10 +154,8 @@ static uint32_t record_take(struct table *t)
 		t->free = t->records[at].next_free;
 		return at;
 	}
-	if (t->head->used == CAPACITY) {
-		t->head->unseen++;
-		return NONE;
-	}
+	if (t->head->used == CAPACITY)
+		return NONE; /* this one is not seen from outside */
 	at = t->head->used;
 	__atomic_store_n(&t->head->used, at + 1, __ATOMIC_RELEASE);
 	return at;
@@ -200,16 +195,12 @@ void publish_leave(uint32_t at)
 	struct table *t = table_get();
 	struct record none = { .len = 0 };
 
-	if (!t)
+	if (!t || at == NONE)
 		return;
 	pthread_mutex_lock(&t->lock);
-	if (at == NONE) {
-		t->head->unseen--;
-	} else {
-		none.next_free = t->free;
-		record_write(&t->records[at], &none);
-		t->free = at;
-	}
+	none.next_free = t->free;
+	record_write(&t->records[at], &none);
+	t->free = at;
 	pthread_mutex_unlock(&t->lock);
 }
 
