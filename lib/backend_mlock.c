@@ -134,12 +134,6 @@ static void leave(struct table *t, size_t at)
 	t->longest = 0;
 }
 
-/* MS_ASYNC does nothing but look whether all is mapped. */
-static bool has_hole(uintptr_t start, uintptr_t end)
-{
-	return msync((void *)start, end - start, MS_ASYNC) && errno == ENOMEM;
-}
-
 /* Not through libc: the sanitizers make munlock(), but not mlock2(), do nothing. */
 static int kernel_munlock(uintptr_t start, uintptr_t end)
 {
@@ -151,7 +145,7 @@ static int unlock_mapping(const struct mapping *m, void *arg)
 	(void)arg;
 	if (!kernel_munlock(m->start, m->end))
 		return 0;
-	return has_hole(m->start, m->end) ? 0 : -ENOMEM;
+	return range_mapped(m->start, m->end) ? -ENOMEM : 0;
 }
 
 /*
@@ -168,7 +162,7 @@ static int unlock(uintptr_t start, uintptr_t end)
 	if (!kernel_munlock(start, end))
 		return 0;
 	err = errno;
-	if (has_hole(start, end)) {
+	if (!range_mapped(start, end)) {
 		err = -backing_walk(start, end, &hints, unlock_mapping, NULL);
 		if (!err || err == EOPNOTSUPP)
 			return 0;
@@ -221,7 +215,7 @@ static enum refusal refusal_of(const struct table *t, size_t at, int err)
 		return NO_LIMIT;
 	if (err != ENOMEM)
 		return NO_MEMORY;
-	if (has_hole(t->v[at].start, t->v[at].end))
+	if (!range_mapped(t->v[at].start, t->v[at].end))
 		return HOLE;
 	return each_uncovered(t, at, lock_on_fault) ? LIMIT_OR_SPLIT : UNREADABLE;
 }

@@ -285,6 +285,8 @@ struct populate_how {
 };
 /** populate_needed - do samples say that a range is not there yet? */
 bool populate_needed(uintptr_t start, uintptr_t end);
+/** range_mapped - is there a mapping at every address of the range? */
+bool range_mapped(uintptr_t start, uintptr_t end);
 /**
  * populate_write - write-fault every page, in parallel if it is long.
  * That makes them present, writable and dirty; contents do not change.
@@ -396,5 +398,7 @@ int region_pin(struct pinmem_mr *mr, uintptr_t base,
 	       const struct pinmem_reg_options *opts);
 /** region_unpin - last segment first; on error the rest stays, mr->nsegs tells. */
 int region_unpin(struct pinmem_mr *mr, enum pinmem_unpin how);
+/** region_free_segments - the memory of them only; nothing is unpinned */
+void region_free_segments(struct pinmem_mr *mr);
 
 #endif

@@ -272,9 +272,8 @@ int place_audit(uintptr_t start, uintptr_t end, int node, struct pinmem_placemen
 	memset(out, 0, sizeof(*out));
 	out->size = sizeof(*out);
 	out->step = step_for(end - start);
-	/* move_pages gives EFAULT for holes and for the zero page alike. msync
-	 * looks at the mappings only; MS_ASYNC has done nothing since 2.6.19. */
-	if (msync((void *)start, end - start, MS_ASYNC))
+	/* move_pages gives EFAULT for holes and for the zero page alike */
+	if (!range_mapped(start, end))
 		return fail(EFAULT, "0x%" PRIxPTR " +%zu bytes: not mapped throughout",
 			    start, (size_t)(end - start));
 	for (uintptr_t at = start; !rc && at < end && at >= start;)

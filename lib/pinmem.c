@@ -179,8 +179,7 @@ static void close_in_child(struct pinmem *pm)
 	while ((mr = pm->first)) {
 		pm->first = mr->next;
 		block_unmap(&mr->copy);
-		if (mr->segs != &mr->one)
-			free(mr->segs);
+		region_free_segments(mr);
 		region_free(mr);
 	}
 	while ((a = pm->allocations)) {

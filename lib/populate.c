@@ -33,9 +33,9 @@ struct job {
 };
 
 /* MS_ASYNC has done nothing since 2.6.19 but look whether all is mapped. */
-static bool mapped(uintptr_t start, uintptr_t end)
+bool range_mapped(uintptr_t start, uintptr_t end)
 {
-	return !msync((void *)start, end - start, MS_ASYNC);
+	return !msync((void *)start, end - start, MS_ASYNC) || errno != ENOMEM;
 }
 
 static int explain(const struct job *job, int err)
@@ -44,7 +44,7 @@ static int explain(const struct job *job, int err)
 
 	if (err == ECANCELED)
 		return fail(err, "populating was cancelled by the progress callback");
-	if (err == ENOMEM && mapped(job->start, job->end))
+	if (err == ENOMEM && range_mapped(job->start, job->end))
 		return fail(err,
 			    "no memory (or cgroup limit) while populating %zu bytes",
 			    (size_t)(job->end - job->start));

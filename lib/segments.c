@@ -8,6 +8,13 @@
 #include <errno.h>
 #include <stdlib.h>
 
+void region_free_segments(struct pinmem_mr *mr)
+{
+	if (mr->segs != &mr->one)
+		free(mr->segs);
+	mr->segs = &mr->one;
+}
+
 int region_unpin(struct pinmem_mr *mr, enum pinmem_unpin how)
 {
 	struct backend *be = mr->pm->be;
@@ -19,9 +26,7 @@ int region_unpin(struct pinmem_mr *mr, enum pinmem_unpin how)
 			return rc;
 		mr->nsegs--;
 	}
-	if (mr->segs != &mr->one)
-		free(mr->segs);
-	mr->segs = &mr->one;
+	region_free_segments(mr);
 	return 0;
 }
 
