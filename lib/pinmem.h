@@ -32,8 +32,8 @@
  *              pinmem_close(), which frees the child's copy and leaves the
  *              parent's pins alone). The child opens pinners of its own.
  *   Silence    The library never prints (libibverbs itself warns on stderr of a
- *              low RLIMIT_MEMLOCK where there are verbs devices), never raises limits,
- * never installs signal or fork handlers and never exits.
+ *              low RLIMIT_MEMLOCK where there are verbs devices), never raises
+ *              limits, never installs signal or fork handlers and never exits.
  */
 #ifndef PINMEM_H
 #define PINMEM_H
