@@ -28,8 +28,8 @@
 #define SEGMENT_MAX (512ull << 30)
 
 /* rxe takes the length of an ODP region for an int: EINVAL for 2 GiB, and others
- * wrap (rxe_odp_do_pagefault_and_lock(), tried on 7.2). It is known by its vendor. */
-#define RXE_VENDOR_ID 0xffffff
+ * wrap (rxe_odp_do_pagefault_and_lock(), tried on 7.2). */
+#define RXE_VENDOR_ID 0xffffff /* RXE_VENDOR_ID in rxe_param.h: how it is known */
 #define RXE_SEGMENT_MAX (1ull << 30)
 
 /* struct ibv_sge.length has 32 bits. */
@@ -41,6 +41,7 @@ struct verbs {
 	struct ibv_context *opened; /* NULL: the pd is the caller's */
 	struct verbs *next;	    /* see abandon() */
 	int max_mr;		    /* of the device, for sentences */
+	bool rxe;		    /* has ways of its own */
 	int live;		    /* atomic: regions of this pinner, likewise */
 };
 
@@ -189,10 +190,10 @@ static int open_device(const char *name, struct ibv_context **ctx)
 	return rc;
 }
 
-static size_t segment_limit(const struct ibv_device_attr *attr)
+static size_t segment_limit(const struct ibv_device_attr *attr, bool rxe)
 {
 	static const uint64_t units[] = { 1ull << 30, 2ull << 20, 1ull << 12 };
-	uint64_t max = attr->vendor_id == RXE_VENDOR_ID ? RXE_SEGMENT_MAX : SEGMENT_MAX;
+	uint64_t max = rxe ? RXE_SEGMENT_MAX : SEGMENT_MAX;
 
 	if (attr->max_mr_size < max)
 		for (size_t i = 0; i < ARRAY_SIZE(units); i++)
@@ -227,12 +228,13 @@ static int learn_caps(struct verbs *v)
 	if (err)
 		return fail(err, "the verbs device %s does not say what it can do: %s",
 			    ibv_get_device_name(dev), strerror(abs(err)));
+	v->rxe = attr.orig_attr.vendor_id == RXE_VENDOR_ID;
 	*caps = (struct backend_caps){
-		.max_segment = segment_limit(&attr.orig_attr),
+		.max_segment = segment_limit(&attr.orig_attr, v->rxe),
 		.pins = true,
 		.odp = attr.odp_caps.general_caps & IBV_ODP_SUPPORT &&
 		       attr.odp_caps.per_transport_caps.rc_odp_caps,
-		.odp_whole_pages = attr.orig_attr.vendor_id == RXE_VENDOR_ID,
+		.odp_whole_pages = v->rxe, /* up to 7.2 at least */
 		.iova = true,
 		.unpin = UNPIN_DIRTIES_WRITABLE,
 		.counter = PINMEM_COUNT_VMPIN,
@@ -541,11 +543,11 @@ static int rxe_advise(struct ibv_pd *pd, enum ibv_advise_mr_advice advice,
 static int advise(struct backend *be, enum ibv_advise_mr_advice advice,
 		  struct ibv_sge *sge)
 {
-	struct ibv_pd *pd = to_verbs(be)->pd;
-	int err = ibv_advise_mr(pd, advice, IBV_ADVISE_MR_FLAG_FLUSH, sge, 1);
+	struct verbs *v = to_verbs(be);
+	int err = ibv_advise_mr(v->pd, advice, IBV_ADVISE_MR_FLAG_FLUSH, sge, 1);
 
-	if (err == EOPNOTSUPP && be->caps.odp_whole_pages) /* which tells rxe */
-		err = rxe_advise(pd, advice, sge);
+	if (err == EOPNOTSUPP && v->rxe)
+		err = rxe_advise(v->pd, advice, sge);
 	return err;
 }
 
