@@ -476,3 +476,43 @@ int backing_walk(uintptr_t start, uintptr_t end, const struct backing_hints *hin
 	maps_end(&w.maps);
 	return rc;
 }
+
+/* SysV segments are unmapped without an event (shmdt(2)): nobody's word helps there.
+ * Private memory of MAP_HUGETLB has a file that nobody can reach. */
+static bool vma_settled(const struct walk *w, bool trusted)
+{
+	const struct vma *v = &w->maps.vma;
+	const char *name = w->maps.name;
+	struct mapping m;
+	struct file f;
+
+	if (vma_no_file(v))
+		return true;
+	if (!strncmp(name, "/SYSV", 5))
+		return false;
+	if (trusted || (!strcmp(name, "/anon_hugepage (deleted)") && !v->shared))
+		return true;
+	mapping_init(&m, v);
+	classify(w, &m, &f);
+	if (m.backing == PINMEM_DEVDAX || m.backing == PINMEM_ANON)
+		return true;
+	return (m.backing == PINMEM_SHMEM || m.backing == PINMEM_HUGETLB) &&
+	       !never_open(name) && file_sealed(&w->maps);
+}
+
+bool backing_settled(uintptr_t start, uintptr_t end, bool trusted)
+{
+	bool settled = true;
+	uintptr_t at = start;
+	struct walk w;
+
+	w.hints = NULL;
+	maps_begin(&w.maps);
+	while (settled && at < end) {
+		settled = maps_next(&w.maps, at, end - 1) == 1 &&
+			  w.maps.vma.start <= at && vma_settled(&w, trusted);
+		at = w.maps.vma.end;
+	}
+	maps_end(&w.maps);
+	return settled;
+}

@@ -3,7 +3,7 @@
  * books.c - who is registered and what was done: the list of live regions and the
  * counters of a pinner, and their public readers.
  */
-#include "internal.h"
+#include "hands.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -79,6 +79,22 @@ int pinmem_stats(struct pinmem *pm, struct pinmem_stats *stats)
 	return result_copy(stats, &s, sizeof(s), "pinmem_stats");
 }
 
+/* While the holders come and go; the hits of its number's earlier regions apart. */
+static void describe_holders(const struct pinmem_mr *mr, struct pinmem_mr_info *i)
+{
+	struct pinmem_cache *cache = __atomic_load_n(&mr->cache, __ATOMIC_ACQUIRE);
+	struct tally sum;
+
+	i->cached = cache != NULL;
+	if (!cache || !mr->cache_id) {
+		i->holders = cache != NULL; /* whoever it was registered for alone */
+		return;
+	}
+	sum = hands_sum(mr->hands, mr->cache_id);
+	i->holders = tally_holders(sum);
+	i->hits = sum.gets - mr->cache_gets;
+}
+
 static void describe(const struct pinmem_mr *mr, uint64_t now, struct pinmem_mr_info *i)
 {
 	memset(i, 0, sizeof(*i));
@@ -95,6 +111,7 @@ static void describe(const struct pinmem_mr *mr, uint64_t now, struct pinmem_mr_
 	i->backend = mr->pm->be->ops->id;
 	i->pinner = mr->pm->id;
 	i->age_ns = now - mr->born_ns;
+	describe_holders(mr, i);
 }
 
 int pinmem_mr_query(const struct pinmem_mr *mr, struct pinmem_mr_info *info)

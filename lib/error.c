@@ -132,6 +132,17 @@ const char *pinmem_action_name(enum pinmem_action action)
 	return NAME(names, action);
 }
 
+const char *pinmem_monitor_name(enum pinmem_monitor monitor)
+{
+	static const char *const names[] = {
+		[PINMEM_MONITOR_AUTO] = "auto",
+		[PINMEM_MONITOR_USERFAULTFD] = "userfaultfd",
+		[PINMEM_MONITOR_CALLER] = "caller",
+	};
+
+	return NAME(names, monitor);
+}
+
 const char *pinmem_unpin_name(enum pinmem_unpin unpin)
 {
 	static const char *const names[] = { "clean", "dirty", "by-fault" };

@@ -102,6 +102,10 @@ int result_copy(void *caller, const void *result, size_t known, const char *what
  */
 uint64_t process_generation(void);
 
+/** process_gate - a word that holds *@open in this process, and nothing else in its
+ * children: to find a fork with one load. */
+const uint32_t *process_gate(uint32_t *open);
+
 /** now_ns - CLOCK_MONOTONIC */
 uint64_t now_ns(void);
 
@@ -145,6 +149,13 @@ int backing_walk(uintptr_t start, uintptr_t end, const struct backing_hints *hin
 /** backing_vmflag - is a two-letter VmFlag ("sf", "io") set where @addr lies?
  * Reads smaps: slow. Return: 1, 0, or a negative errno. */
 int backing_vmflag(uintptr_t addr, const char *flag);
+
+/**
+ * backing_settled - can its pages only be taken away by changing the mapping?
+ * Not where a file can be truncated or punched through a descriptor or by another
+ * process; @trusted: the caller says that nobody does. Slow, but for plain memory.
+ */
+bool backing_settled(uintptr_t start, uintptr_t end, bool trusted);
 
 /** backing_huge_at - 1: @addr lies in a PMD-mapped huge page; 0: no or unknown */
 int backing_huge_at(uintptr_t addr);
@@ -320,6 +331,8 @@ struct pinmem_mr {
 	int refused;
 	bool writable; /* the target is mapped writable */
 	bool shared;
+	bool plain;	    /* one mapping, without a file */
+	bool remapped;	    /* the mapping changed since: these are not its pages */
 	uint64_t born_ns;   /* CLOCK_MONOTONIC */
 	uint32_t published; /* publish.c's record */
 	struct block copy;  /* STAGED */
@@ -327,6 +340,10 @@ struct pinmem_mr {
 	unsigned int nsegs;   /* live ones: shrinks while releasing */
 	struct segment *segs; /* &one, or allocated */
 	struct segment one;
+	struct pinmem_cache *cache; /* that it was made for; NULL: pinmem_reg()'s */
+	const struct hands *hands;  /* … and where its holders are counted */
+	uint32_t cache_id;	    /* its number there; 0: it is not kept */
+	uint64_t cache_gets;	    /* of that number, before it was this region's */
 #ifdef PINMEM_DEBUG
 	bool released; /* kept for a while after the release */
 #endif
@@ -347,6 +364,7 @@ struct pinmem {
 	pthread_mutex_t lock; /* all below */
 	struct pinmem_mr *first, *last;
 	struct allocation *allocations;
+	unsigned int caches;
 	struct pinmem_stats stats;
 };
 
@@ -357,6 +375,8 @@ int pinmem_open_ops(const struct backend_ops *ops, const struct pinmem_options *
 /** pinner_check, region_check - usable here and now? -EINVAL, -ECHILD. */
 int pinner_check(const struct pinmem *pm);
 int region_check(const struct pinmem_mr *mr);
+/** region_dereg - pinmem_dereg(), also of a cache's region. */
+int region_dereg(struct pinmem_mr *mr, enum pinmem_unpin how, enum pinmem_unpin *got);
 /** range_check - -EINVAL: NULL, zero length, past the end of the address space. */
 int range_check(const void *addr, size_t len);
 
@@ -369,6 +389,8 @@ void books_count(struct pinmem *pm, uint64_t *counter, uint64_t n);
 /** publish_enter - show a region to pinmem_peek(). Return: for publish_leave(). */
 uint32_t publish_enter(const struct pinmem_mr *mr);
 void publish_leave(uint32_t at);
+/** publish_cached - it is a cache's region now: show where its holders are counted. */
+void publish_cached(const struct pinmem_mr *mr);
 
 /** region_register - do what the verdict says; sets mode, segments, copy. */
 int region_register(struct pinmem_mr *mr, const struct request *req,

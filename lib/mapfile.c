@@ -138,42 +138,52 @@ static bool probe_name(const struct maps *m, struct file *f)
 	       (probe(m, AT_FDCWD, m->name, f) || probe_unescaped(m, f));
 }
 
+static void map_files_path(char *path, size_t size, const struct maps *m)
+{
+	snprintf(path, size, "/proc/self/map_files/%" PRIxPTR "-%" PRIxPTR,
+		 m->vma.start, m->vma.end);
+}
+
 /* Needs CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN; finds deleted files too. */
 static bool probe_map_files(const struct maps *m, struct file *f)
 {
 	char path[64];
 
-	snprintf(path, sizeof(path), "/proc/self/map_files/%" PRIxPTR "-%" PRIxPTR,
-		 m->vma.start, m->vma.end);
+	map_files_path(path, sizeof(path), m);
 	return probe(m, AT_FDCWD, path, f);
 }
 
 /* Where a file was found the last time; a guess only */
 static int last_descriptor = -1;
 
-static bool probe_last_descriptor(const struct maps *m, struct file *f)
+static bool probe_descriptor(const struct maps *m, int fd, struct file *f)
 {
-	int fd = __atomic_load_n(&last_descriptor, __ATOMIC_RELAXED);
-
 	return fd >= 0 && probe(m, fd, "", f);
 }
 
-/* A program that maps a memfd or a deleted file often still has it open. */
-static bool probe_descriptors(const struct maps *m, struct file *f)
+/* A program that maps a memfd or a deleted file often still has it open. Return: the
+ * descriptor, or -1. */
+static int find_descriptor(const struct maps *m, struct file *f)
 {
-	DIR *dir = opendir("/proc/thread-self/fd");
+	int found = __atomic_load_n(&last_descriptor, __ATOMIC_RELAXED);
 	struct dirent *entry;
+	DIR *dir;
 
-	if (!dir)
-		return false;
-	while (!f->found && (entry = readdir(dir))) {
+	if (probe_descriptor(m, found, f))
+		return found;
+	dir = opendir("/proc/thread-self/fd");
+	found = -1;
+	while (dir && found < 0 && (entry = readdir(dir))) {
 		int fd = entry->d_name[0] == '.' ? -1 : atoi(entry->d_name);
 
-		if (fd >= 0 && probe(m, fd, "", f))
-			__atomic_store_n(&last_descriptor, fd, __ATOMIC_RELAXED);
+		if (probe_descriptor(m, fd, f))
+			found = fd;
 	}
-	closedir(dir);
-	return f->found;
+	if (dir)
+		closedir(dir);
+	if (found >= 0)
+		__atomic_store_n(&last_descriptor, found, __ATOMIC_RELAXED);
+	return found;
 }
 
 bool never_open(const char *name)
@@ -195,8 +205,38 @@ void find_file(const struct maps *m, int fd, struct file *f)
 	}
 	if (!on_kernel_tmpfs(m) && probe_name(m, f)) /* no path leads to a memfd */
 		return;
-	if (!probe_last_descriptor(m, f) && !probe_map_files(m, f))
-		probe_descriptors(m, f);
+	if (!probe_descriptor(m, __atomic_load_n(&last_descriptor, __ATOMIC_RELAXED),
+			      f) &&
+	    !probe_map_files(m, f))
+		find_descriptor(m, f);
+}
+
+/* Holes are punched by writing, so F_SEAL_SHRINK alone is not enough; MADV_REMOVE of
+ * another mapping is refused by the same seals (shmem_fallocate(), mm/shmem.c). */
+static bool fd_sealed(int fd)
+{
+	int seals = fcntl(fd, F_GET_SEALS);
+
+	return seals >= 0 && seals & F_SEAL_SHRINK &&
+	       seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE);
+}
+
+bool file_sealed(const struct maps *m)
+{
+	char path[64];
+	struct file f = { 0 };
+	int fd = find_descriptor(m, &f);
+	bool sealed;
+
+	if (fd >= 0)
+		return fd_sealed(fd);
+	map_files_path(path, sizeof(path), m);
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0)
+		return false;
+	sealed = fd_sealed(fd);
+	close(fd);
+	return sealed;
 }
 
 /* ------------------------------------------------------ what carries the file? */

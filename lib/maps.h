@@ -105,6 +105,9 @@ struct file {
 /** find_file - by the caller's @fd (or -1), by the mapping's name, by map_files,
  * among the descriptors of this process; what does not match is passed over. */
 void find_file(const struct maps *m, int fd, struct file *f);
+/** file_sealed - is it a memfd whose pages nobody can take away through a descriptor?
+ * false also where it cannot be found out. Searches the descriptors: slow. */
+bool file_sealed(const struct maps *m);
 /** never_open - memory of MAP_ANONYMOUS or shmat(2), by its name: no descriptor
  * leads there. */
 bool never_open(const char *name);

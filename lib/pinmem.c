@@ -192,6 +192,7 @@ static void close_in_child(struct pinmem *pm)
 
 int pinmem_close(struct pinmem *pm)
 {
+	unsigned int caches;
 	uint64_t regions;
 	size_t blocks = 0;
 
@@ -203,9 +204,12 @@ int pinmem_close(struct pinmem *pm)
 	}
 	pthread_mutex_lock(&pm->lock);
 	regions = pm->stats.live_regions;
+	caches = pm->caches;
 	for (struct allocation *a = pm->allocations; a; a = a->next)
 		blocks++;
 	pthread_mutex_unlock(&pm->lock);
+	if (caches)
+		return fail(EBUSY, "%u caches are live: destroy them first", caches);
 	if (regions || blocks)
 		return fail(EBUSY,
 			    "%" PRIu64
@@ -389,6 +393,7 @@ int pinmem_reg(struct pinmem *pm, void *addr, size_t len, unsigned int access,
 	mr->refused = v.error;
 	mr->writable = v.writable;
 	mr->shared = v.shared;
+	mr->plain = v.mappings == 1 && v.backing == PINMEM_ANON && !v.shared;
 	mr->segs = &mr->one;
 	rc = region_register(mr, &req, &v);
 	if (rc) {
@@ -461,14 +466,23 @@ int region_check(const struct pinmem_mr *mr)
 
 int pinmem_dereg(struct pinmem_mr *mr, enum pinmem_unpin how, enum pinmem_unpin *got)
 {
-	enum pinmem_unpin outcome;
 	int rc = region_check(mr);
 
 	if (rc)
 		return rc;
 	if (how != PINMEM_CLEAN && how != PINMEM_DIRTY)
 		return fail(EINVAL, "release is CLEAN or DIRTY, not %d", (int)how);
-	rc = region_release(mr, how, &outcome);
+	if (mr->cache)
+		return fail(EINVAL, "the region belongs to a cache: use "
+				    "pinmem_cache_put()");
+	return region_dereg(mr, how, got);
+}
+
+int region_dereg(struct pinmem_mr *mr, enum pinmem_unpin how, enum pinmem_unpin *got)
+{
+	enum pinmem_unpin outcome;
+	int rc = region_release(mr, how, &outcome);
+
 	if (rc)
 		return rc;
 	books_leave(mr, outcome);

@@ -485,6 +485,9 @@ PINMEM_API int pinmem_mr_segment(const struct pinmem_mr *mr, uint64_t offset,
  * @node:    where the first page lies; -1 unknown. See pinmem_audit() for all.
  * @backend, @pinner: whose pin it is; pinners are numbered from 1 in each process
  * @age_ns:  since registration
+ * @cached:  1: it belongs to a cache; 0: pinmem_reg() made it
+ * @holders: how many hold a cached region now; 0: idle, or not cached
+ * @hits:    how often a cached region was got without being registered for it
  */
 struct pinmem_mr_info {
 	size_t size;
@@ -501,6 +504,9 @@ struct pinmem_mr_info {
 	enum pinmem_backend backend;
 	uint64_t pinner;
 	uint64_t age_ns;
+	int cached;
+	uint64_t holders;
+	uint64_t hits;
 };
 PINMEM_API int pinmem_mr_query(const struct pinmem_mr *mr, struct pinmem_mr_info *info);
 
@@ -585,6 +591,204 @@ PINMEM_API int pinmem_sync(struct pinmem_mr *mr, uint64_t offset, uint64_t len,
  */
 PINMEM_API int pinmem_prefetch(struct pinmem_mr *mr, uint64_t offset, uint64_t len,
 			       int write);
+
+/* ------------------------------------------------------------------ cache */
+
+struct pinmem_cache; /* a cache of regions; opaque */
+
+/** enum pinmem_monitor - what tells a cache that a mapping has changed. */
+enum pinmem_monitor {
+	PINMEM_MONITOR_AUTO = 0,    /* the best that works here, or fail */
+	PINMEM_MONITOR_USERFAULTFD, /* userfaultfd(2) events, Linux 5.19 */
+	PINMEM_MONITOR_CALLER,	    /* nothing: the caller promises to call
+				     * pinmem_cache_invalidate() before memory of
+				     * a cached region is mapped anew */
+};
+
+/** pinmem_monitor_name - "userfaultfd", …; never NULL; static storage. */
+PINMEM_API const char *pinmem_monitor_name(enum pinmem_monitor monitor);
+
+#define PINMEM_CACHE_TRUST_FILES (1u << 0)
+
+/**
+ * struct pinmem_cache_options - how a cache is made. All zero: the defaults.
+ * @flags:   PINMEM_CACHE_TRUST_FILES: see "What no monitor sees" below
+ * @monitor: PINMEM_MONITOR_*
+ * @max_regions: how many registrations are kept; 0: 65536. At most 2^26.
+ * @max_bytes: and of how many bytes in sum; 0: a quarter of the machine's memory, or
+ *           half of RLIMIT_MEMLOCK where that binds and is less
+ * @reg:     how misses are registered; NULL: the defaults. Copied. Its mode, policy,
+ *           placement, threads are used; PINMEM_REG_FD is refused (-EINVAL).
+ */
+struct pinmem_cache_options {
+	size_t size;
+	unsigned int flags;
+	enum pinmem_monitor monitor;
+	uint64_t max_regions;
+	uint64_t max_bytes;
+	const struct pinmem_reg_options *reg;
+};
+
+/**
+ * pinmem_cache_create - remember registrations of one pinner.
+ * @opts:  NULL for the defaults
+ * @cache: out; released with pinmem_cache_destroy()
+ *
+ * Any number of caches may share a pinner; caches of all pinners share one monitor
+ * (two threads, which the first cache starts and the last one stops).
+ *
+ * What a cached region is. pinmem_cache_get() registers whole pages: a peer that holds
+ * its rkey reaches the rest of the first and last page, too. Where a new range overlaps
+ * cached ones, one region over all of them, with the rights of all of them, takes their
+ * place, as long as it is no larger than twice what they are in sum; else the old ones
+ * leave the cache. So an address is in one region of the cache at most.
+ *
+ * What stays. The S3-FIFO policy (Yang et al., SOSP 2023): new regions pass through a
+ * tenth of the cache, and only those used again there reach the rest, so that a sweep
+ * over more memory than fits leaves the others alone. Regions in use are not evicted;
+ * where nothing can be, a registration is made for this caller alone and not kept.
+ * The same where the kernel is out of memlock, memory or buffer slots: idle regions are
+ * released first.
+ *
+ * What no monitor sees. The userfaultfd monitor sees munmap, MAP_FIXED, mremap (away,
+ * and of something else onto the range), MADV_DONTNEED, MADV_FREE, MADV_REMOVE and brk,
+ * also by raw system calls. No such event is sent when a file is truncated or a hole is
+ * punched in it through a descriptor, or through a mapping of another process. So
+ * memory with a file behind it (shared memory, memfd, hugetlbfs, private file mappings,
+ * too) is registered for each caller alone and not kept, but for: a memfd sealed with
+ * F_SEAL_SHRINK and F_SEAL_WRITE or F_SEAL_FUTURE_WRITE, device-dax, and ODP regions,
+ * which follow the page tables. With PINMEM_CACHE_TRUST_FILES the caller gives its word
+ * that such files keep their pages, or that it calls pinmem_cache_invalidate() itself.
+ * Not seen either, and to be followed by pinmem_cache_invalidate() if they ever meet a
+ * cached range: shmat(2) with SHM_REMAP, remap_file_pages(2), MADV_GUARD_INSTALL.
+ * (SysV segments are not kept: shmdt(2) sends no event.)
+ *
+ * Return: 0, or
+ *   -EINVAL, -E2BIG  bad options
+ *   -EOPNOTSUPP      no monitor works here (the sentence says why: a seccomp filter, a
+ *                    kernel without userfaultfd); PINMEM_MONITOR_CALLER always works
+ *   -ECHILD          the pinner belongs to the parent process
+ *   -ENOMEM, -EMFILE, -EAGAIN (no thread) from the kernel
+ * Source: mm/userfaultfd.c, fs/userfaultfd.c; tests/host/test_monitor.c shows each
+ * event.
+ */
+PINMEM_API int pinmem_cache_create(struct pinmem *pm,
+				   const struct pinmem_cache_options *opts,
+				   struct pinmem_cache **cache);
+
+/**
+ * pinmem_cache_destroy - release all that is kept, then the cache.
+ * No other call on this cache may be under way. Return: 0; -EBUSY while regions are
+ * held (nothing is changed, the sentence counts them); the backend's errno if a release
+ * failed (then the cache is still there). In a forked child: frees the copy.
+ */
+PINMEM_API int pinmem_cache_destroy(struct pinmem_cache *cache);
+
+/**
+ * pinmem_cache_get - a region that holds [addr, addr+len) with at least these rights.
+ * @access: PINMEM_ACCESS_*. A region with more rights serves, too; one with
+ *          RELAXED_ORDERING only whoever asks for that.
+ * @mr:     out; held until pinmem_cache_put(), by this or another thread. It may begin
+ *          before @addr: offset in it = addr - pinmem_mr_info.addr. Several callers may
+ *          hold the same one. Not for pinmem_dereg() (-EINVAL).
+ *
+ * A hit takes no lock, makes no system call, and does not wait for anybody's pin. A
+ * miss registers as pinmem_reg() does; threads that miss the same range together
+ * register it once. The region is not one whose mapping was changed before the call;
+ * if the mapping changes later, the region stays registered (to the old pages) until it
+ * is put, and nobody gets it again. A STAGED region is always the caller's alone.
+ * Not for signal handlers.
+ *
+ * Return: 0, or what pinmem_reg() returns, and its sentence.
+ */
+PINMEM_API int pinmem_cache_get(struct pinmem_cache *cache, void *addr, size_t len,
+				unsigned int access, struct pinmem_mr **mr);
+
+/**
+ * pinmem_cache_put - done with a region.
+ * @how: CLEAN; DIRTY if the device wrote to it: one DIRTY of any holder makes its
+ *       release DIRTY
+ * Of a region that left the cache meanwhile the last holder's put is the release (if
+ * that fails, it is tried again later; pinmem_cache_stats.release_failures).
+ * Return: 0, -EINVAL (not a cache's region, or nobody holds it), -ECHILD.
+ */
+PINMEM_API int pinmem_cache_put(struct pinmem_mr *mr, enum pinmem_unpin how);
+
+/**
+ * pinmem_cache_invalidate - forget what overlaps a range.
+ * No get that begins after this returns is served by a region from before it. Idle
+ * regions are released now, others by their last holder.
+ * Return: how many regions left the cache; -EINVAL, -ECHILD.
+ */
+PINMEM_API int pinmem_cache_invalidate(struct pinmem_cache *cache, const void *addr,
+				       size_t len);
+
+/**
+ * pinmem_cache_flush - forget everything; idle regions are released now.
+ * Return: 0; the backend's errno if a release failed; -EINVAL, -ECHILD.
+ */
+PINMEM_API int pinmem_cache_flush(struct pinmem_cache *cache);
+
+/**
+ * struct pinmem_cache_stats - counters since creation; the first fields are now.
+ * @monitor:  what tells this cache of changes; never AUTO
+ * @regions, @bytes: kept, and their lengths in sum
+ * @held:     of these, held by somebody
+ * @leaving, @leaving_bytes: out of the cache, still registered: held, or about to be
+ *            released
+ * @alone:    held, but registered for one caller and not kept
+ * @max_regions, @max_bytes: the limits
+ * @memory:   bytes that the cache itself takes, index included
+ * @hits, @misses: @hits + @misses = successful gets + failures
+ * @waits:    misses that waited for another thread's registration of the same range
+ * @registrations: made for misses
+ * @merges:   registrations that took the place of overlapping ones
+ * @evictions: regions that had to leave to keep the limits
+ * @relieved: … or because the kernel had no memlock, memory or slots left
+ * @thrash:   misses on what was evicted not long ago: the cache is too small
+ * @unmapped, @remapped, @discarded, @invalidated: regions that left because of munmap
+ *            (MAP_FIXED, brk, …), mremap, madvise, pinmem_cache_invalidate()/_flush()
+ * @deferred: releases that a last holder made
+ * @alone_file, @alone_monitor, @alone_full, @alone_raced, @alone_other: registered for
+ *            one caller, since: a file behind it may be truncated; it cannot be watched
+ *            (another userfaultfd, vm.max_map_count); larger than the limits, or
+ * nothing could be evicted; the mapping changed during the registration; STAGED, …
+ * @release_failures: failed releases (they are tried again)
+ */
+struct pinmem_cache_stats {
+	size_t size;
+	enum pinmem_monitor monitor;
+	uint64_t regions;
+	uint64_t bytes;
+	uint64_t held;
+	uint64_t leaving;
+	uint64_t leaving_bytes;
+	uint64_t alone;
+	uint64_t max_regions;
+	uint64_t max_bytes;
+	uint64_t memory;
+	uint64_t hits;
+	uint64_t misses;
+	uint64_t waits;
+	uint64_t registrations;
+	uint64_t merges;
+	uint64_t evictions;
+	uint64_t relieved;
+	uint64_t thrash;
+	uint64_t unmapped;
+	uint64_t remapped;
+	uint64_t discarded;
+	uint64_t invalidated;
+	uint64_t deferred;
+	uint64_t alone_file;
+	uint64_t alone_monitor;
+	uint64_t alone_full;
+	uint64_t alone_raced;
+	uint64_t alone_other;
+	uint64_t release_failures;
+};
+PINMEM_API int pinmem_cache_stats(struct pinmem_cache *cache,
+				  struct pinmem_cache_stats *stats);
 
 /* ---------------------------------------------------- limits and placement */
 

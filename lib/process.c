@@ -50,6 +50,16 @@ uint64_t process_generation(void)
 	return none; /* another thread was first */
 }
 
+const uint32_t *process_gate(uint32_t *open)
+{
+	static const uint32_t always = 1;
+
+	*open = current ? (uint32_t)process_generation() : always;
+	return current ? (const uint32_t *)(const void *)current +
+				 (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__)
+		       : &always;
+}
+
 uint64_t now_ns(void)
 {
 	struct timespec t;

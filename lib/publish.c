@@ -12,7 +12,7 @@
  * own, with a lock of its own: the parent's may have been held while it forked.
  * What cannot be published is not an error: registrations go on.
  */
-#include "internal.h"
+#include "hands.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -23,12 +23,14 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 
 #define NAME "pinmem-regions"
-#define MAGIC 0x70696e6d656d3031ull /* "pinmem01" */
+#define MAGIC 0x70696e6d656d3032ull /* "pinmem02" */
 #define CAPACITY (1u << 20)
 #define NONE UINT32_MAX
-#define TRIES 1000 /* of a reader, for one record */
+#define TRIES 1000	/* of a reader, for one record */
+#define HANDS_MAX 65536 /* threads that a reader believes in */
 
 struct record {
 	uint64_t seq; /* atomic; odd: being written; live iff len > 0 */
@@ -39,7 +41,9 @@ struct record {
 	int32_t refused;
 	uint32_t unpin_clean, unpin_dirty;
 	uint32_t next_free; /* for the writer */
-	uint32_t reserved;
+	uint32_t cached;    /* 0, 1, or 2: its holders can be counted */
+	uint64_t hands;	    /* where: addresses in that process */
+	uint64_t number, gets;
 };
 
 _Static_assert(sizeof(struct record) % sizeof(uint64_t) == 0, "read by words");
@@ -161,9 +165,9 @@ static uint32_t record_take(struct table *t)
 	return at;
 }
 
-uint32_t publish_enter(const struct pinmem_mr *mr)
+static void record_fill(const struct pinmem_mr *mr, struct record *r)
 {
-	struct record r = {
+	*r = (struct record){
 		.addr = mr->addr,
 		.len = mr->len,
 		.born_ns = mr->born_ns,
@@ -176,18 +180,41 @@ uint32_t publish_enter(const struct pinmem_mr *mr)
 		.refused = mr->refused,
 		.unpin_clean = region_outcome(mr, PINMEM_CLEAN),
 		.unpin_dirty = region_outcome(mr, PINMEM_DIRTY),
+		.cached = mr->cache ? mr->cache_id ? 2 : 1 : 0,
+		.hands = (uintptr_t)mr->hands,
+		.number = mr->cache_id,
+		.gets = mr->cache_gets,
 	};
+}
+
+uint32_t publish_enter(const struct pinmem_mr *mr)
+{
 	struct table *t = table_get();
+	struct record r;
 	uint32_t at;
 
 	if (!t)
 		return NONE;
+	record_fill(mr, &r);
 	pthread_mutex_lock(&t->lock);
 	at = record_take(t);
 	if (at != NONE)
 		record_write(&t->records[at], &r);
 	pthread_mutex_unlock(&t->lock);
 	return at;
+}
+
+void publish_cached(const struct pinmem_mr *mr)
+{
+	struct table *t = table_get();
+	struct record r;
+
+	if (!t || mr->published == NONE)
+		return;
+	record_fill(mr, &r);
+	pthread_mutex_lock(&t->lock);
+	record_write(&t->records[mr->published], &r);
+	pthread_mutex_unlock(&t->lock);
 }
 
 void publish_leave(uint32_t at)
@@ -275,6 +302,44 @@ static void record_describe(const struct record *r, pid_t pid, uint64_t now,
 	};
 }
 
+static bool copy_from(pid_t pid, uint64_t addr, void *to, size_t len)
+{
+	struct iovec local = { to, len }, remote = { (void *)(uintptr_t)addr, len };
+
+	return process_vm_readv(pid, &local, 1, &remote, 1, 0) == (ssize_t)len;
+}
+
+/*
+ * A cached region's holders, from the tallies of the other process's threads. That
+ * process runs on: the sum is about now. Unlike the table it takes what ptrace(2) calls
+ * the attach check (Yama's ptrace_scope); where that fails, nothing is told.
+ */
+static void count_holders(const struct record *r, pid_t pid, struct pinmem_mr_info *i)
+{
+	struct tally sum = { 0, 0 }, one;
+	struct hands hands;
+	struct hand hand;
+	uint64_t next;
+
+	i->cached = r->cached != 0;
+	i->holders = r->cached == 1;
+	if (r->cached != 2 || !copy_from(pid, r->hands, &hands, sizeof(hands)) ||
+	    r->number >= hands.numbers)
+		return;
+	next = (uintptr_t)hands.first;
+	for (int n = 0; next && n < HANDS_MAX; n++) {
+		if (!copy_from(pid, next, &hand, sizeof(hand)) ||
+		    !copy_from(pid, (uintptr_t)(hand.tallies + r->number), &one,
+			       sizeof(one)))
+			return;
+		sum.gets += one.gets;
+		sum.puts += one.puts;
+		next = (uintptr_t)hand.next;
+	}
+	i->holders = tally_holders(sum);
+	i->hits = sum.gets - r->gets;
+}
+
 static int walk_table(const struct header *head, size_t room, pid_t pid,
 		      int (*fn)(const struct pinmem_mr_info *info, void *arg),
 		      void *arg)
@@ -283,7 +348,7 @@ static int walk_table(const struct header *head, size_t room, pid_t pid,
 	uint32_t used = __atomic_load_n(&head->used, __ATOMIC_ACQUIRE);
 	uint64_t now = now_ns();
 	struct pinmem_mr_info info;
-	struct record r;
+	struct record r = { .seq = 0 };
 	int rc = 0;
 
 	/* the file is another process's: believe none of its numbers */
@@ -298,6 +363,7 @@ static int walk_table(const struct header *head, size_t room, pid_t pid,
 		if (!record_read(&records[i], &r))
 			continue;
 		record_describe(&r, pid, now, &info);
+		count_holders(&r, pid, &info);
 		rc = fn(&info, arg);
 	}
 	return rc;

@@ -123,6 +123,12 @@ int region_register(struct pinmem_mr *mr, const struct request *req,
 
 /* ---------------------------------------------------------------- release */
 
+/* A cache has learnt that other pages lie there now: they are not to be touched. */
+static bool remapped(const struct pinmem_mr *mr)
+{
+	return __atomic_load_n(&mr->remapped, __ATOMIC_RELAXED);
+}
+
 /* What the release will do, if the mapping is still there. */
 enum pinmem_unpin region_outcome(const struct pinmem_mr *mr, enum pinmem_unpin how)
 {
@@ -140,7 +146,7 @@ enum pinmem_unpin region_outcome(const struct pinmem_mr *mr, enum pinmem_unpin h
 	case UNPIN_NEVER_DIRTIES:
 		break;
 	}
-	return mr->writable ? how : PINMEM_CLEAN;
+	return mr->writable && !remapped(mr) ? how : PINMEM_CLEAN;
 }
 
 /* Does userspace have to do the dirtying that was asked for? */
@@ -148,7 +154,7 @@ static bool must_redirty(const struct pinmem_mr *mr, enum pinmem_unpin how)
 {
 	const struct backend_caps *caps = &mr->pm->be->caps;
 
-	if (how != PINMEM_DIRTY || !mr->writable)
+	if (how != PINMEM_DIRTY || !mr->writable || remapped(mr))
 		return false;
 	if (mr->mode != PINMEM_PINNED && mr->mode != PINMEM_RESIDENT)
 		return false;

@@ -72,6 +72,10 @@ struct uapi_pm_scan {
 #define UAPI_MADV_GUARD_INSTALL 102
 #define UAPI_MADV_GUARD_REMOVE 103
 
+/* userfaultfd(2): /dev/userfaultfd, 6.1; memory of any kind, no fault ever, 6.7 */
+#define UAPI_USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
+#define UAPI_UFFD_FEATURE_WP_ASYNC (1 << 15)
+
 /* IORING_REGISTER_CLONE_BUFFERS, 6.12; with DST_REPLACE, 6.13 */
 struct uapi_clone_buffers {
 	__u32 src_fd;
