@@ -19,10 +19,6 @@
 #include "tool.h"
 #include "uapi.h"
 
-#ifndef UFFD_FEATURE_WP_ASYNC /* 6.7 */
-#define UFFD_FEATURE_WP_ASYNC (1 << 15)
-#endif
-
 const char *probe_state_name(enum probe_state state)
 {
 	static const char *const names[] = { "no", "part", "yes" };
@@ -299,7 +295,7 @@ static void probe_uffd(struct probe_result *r)
 
 static void probe_wp_async(struct probe_result *r)
 {
-	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_WP_ASYNC };
+	struct uffdio_api api = { .api = UFFD_API, .features = UAPI_UFFD_FEATURE_WP_ASYNC };
 	long fd = syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
 	int rc = -errno;
 
