@@ -601,8 +601,9 @@ enum pinmem_monitor {
 	PINMEM_MONITOR_AUTO = 0,    /* the best that works here, or fail */
 	PINMEM_MONITOR_USERFAULTFD, /* userfaultfd(2) events, Linux 5.19 */
 	PINMEM_MONITOR_CALLER,	    /* nothing: the caller promises to call
-				     * pinmem_cache_invalidate() before memory of
-				     * a cached region is mapped anew */
+				     * pinmem_cache_invalidate() whenever pages of
+				     * a cached region were taken away or mapped
+				     * anew, files' pages included */
 };
 
 /** pinmem_monitor_name - "userfaultfd", …; never NULL; static storage. */
@@ -710,7 +711,9 @@ PINMEM_API int pinmem_cache_get(struct pinmem_cache *cache, void *addr, size_t l
  *       release DIRTY
  * Of a region that left the cache meanwhile the last holder's put is the release (if
  * that fails, it is tried again later; pinmem_cache_stats.release_failures).
- * Return: 0, -EINVAL (not a cache's region, or nobody holds it), -ECHILD.
+ * A put more than there were gets is as undefined as a free() more.
+ * Return: 0, -EINVAL (not a cache's region), -ECHILD; the backend's errno when a region
+ * that was not kept could not be released (it is still the caller's).
  */
 PINMEM_API int pinmem_cache_put(struct pinmem_mr *mr, enum pinmem_unpin how);
 

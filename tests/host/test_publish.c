@@ -265,6 +265,74 @@ static void records_are_read_whole_while_they_change(void)
 	CHECK_RC(pinmem_close(c.pm), 0);
 }
 
+struct count {
+	uint64_t holders, hits;
+	int cached;
+};
+
+/* In a child, which looks at its parent: the tallies are read where they are. */
+static int parent_is_seen(void *arg)
+{
+	const struct count *want = arg;
+	struct seen s = { 0 };
+
+	if (pinmem_peek(getppid(), see, &s) || s.n != 1)
+		return 1;
+	return s.last.cached != want->cached || s.last.holders != want->holders ||
+	       s.last.hits != want->hits;
+}
+
+static int own_list(const struct pinmem_mr_info *i, void *arg)
+{
+	struct count *c = arg;
+
+	*c = (struct count){ i->holders, i->hits, i->cached };
+	return 0;
+}
+
+static void *get_twice_and_put_once(void *arg)
+{
+	struct pinmem_mr *mr;
+	char *const *at = arg;
+
+	CHECK_RC(pinmem_cache_get((void *)at[0], at[1], PAGE, RW, &mr), 0);
+	CHECK_RC(pinmem_cache_get((void *)at[0], at[1], PAGE, RW, &mr), 0);
+	CHECK_RC(pinmem_cache_put(mr, PINMEM_CLEAN), 0);
+	return NULL;
+}
+
+static void holders_and_hits_of_a_cached_region_are_seen(void)
+{
+	struct pinmem_cache_options o = { .size = sizeof(o),
+					  .monitor = PINMEM_MONITOR_CALLER };
+	struct count want = { 2, 2, 1 }, got = { 0 };
+	struct pinmem_cache *cache = NULL;
+	struct pinmem *pm = pinner();
+	struct pinmem_mr *mr = NULL;
+	char *p = anon(PAGE);
+	pthread_t thread;
+
+	CHECK_RC(pinmem_cache_create(pm, &o, &cache), 0);
+	CHECK_RC(pinmem_cache_get(cache, p, PAGE, RW, &mr), 0);
+	CHECK(!pthread_create(&thread, NULL, get_twice_and_put_once,
+			      (char *[]){ (char *)cache, p }));
+	pthread_join(thread, NULL);
+	CHECK_RC(pinmem_mr_list(pm, own_list, &got), 0);
+	CHECK(got.holders == 2 && got.hits == 2 && got.cached == 1);
+	CHECK(in_child(parent_is_seen, &want) == 0);
+	CHECK_RC(pinmem_cache_put(mr, PINMEM_CLEAN), 0);
+	CHECK_RC(pinmem_cache_put(mr, PINMEM_CLEAN), 0);
+	want.holders = 0;
+	CHECK(in_child(parent_is_seen, &want) == 0);
+	CHECK_RC(pinmem_cache_destroy(cache), 0);
+	CHECK_RC(pinmem_reg(pm, p, PAGE, RW, NULL, &mr), 0);
+	want = (struct count){ 0, 0, 0 };
+	CHECK(in_child(parent_is_seen, &want) == 0);
+	CHECK_RC(pinmem_dereg(mr, PINMEM_CLEAN, NULL), 0);
+	munmap(p, PAGE);
+	CHECK_RC(pinmem_close(pm), 0);
+}
+
 static const struct test tests[] = {
 	{ "own_regions_come_and_go", own_regions_come_and_go },
 	{ "another_process_is_read_even_when_stopped",
@@ -274,6 +342,8 @@ static const struct test tests[] = {
 	{ "a_stranger_may_not_look", a_stranger_may_not_look },
 	{ "without_a_place_to_publish_registration_goes_on",
 	  without_a_place_to_publish_registration_goes_on },
+	{ "holders_and_hits_of_a_cached_region_are_seen",
+	  holders_and_hits_of_a_cached_region_are_seen },
 	{ "records_are_read_whole_while_they_change",
 	  records_are_read_whole_while_they_change },
 };

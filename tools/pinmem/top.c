@@ -3,6 +3,7 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -187,7 +188,8 @@ static void show_regions(struct top *t)
 	static const struct column cols[] = {
 		{ "PID", 7, true },   { "address", 14, false }, { "length", 9, true },
 		{ "mode", 8, false }, { "backing", 9, false },	{ "backend", 8, false },
-		{ "node", 4, true },  { "age", 9, true },
+		{ "node", 4, true },  { "age", 9, true },	{ "held", 5, true },
+		{ "hits", 9, true },
 	};
 	struct table *table;
 
@@ -203,7 +205,9 @@ static void show_regions(struct top *t)
 		    size_text(r->len), pinmem_mode_name(r->mode),
 		    pinmem_backing_name(r->backing), pinmem_backend_name(r->backend),
 		    r->node < 0 ? "-" : text("%d", r->node),
-		    time_text((double)r->age_ns));
+		    time_text((double)r->age_ns),
+		    r->cached ? text("%" PRIu64, r->holders) : "",
+		    r->cached ? text("%" PRIu64, r->hits) : "");
 	}
 	table_end(table);
 	if (t->n > t->list)
@@ -240,6 +244,11 @@ static json_t *top_json(struct top *t)
 				    json_string(pinmem_backend_name(h->info.backend)));
 		json_object_set_new(region, "age_ns",
 				    json_integer((json_int_t)h->info.age_ns));
+		json_object_set_new(region, "cached", json_boolean(h->info.cached));
+		json_object_set_new(region, "holders",
+				    json_integer((json_int_t)h->info.holders));
+		json_object_set_new(region, "hits",
+				    json_integer((json_int_t)h->info.hits));
 		json_array_append_new(list, region);
 	}
 	return json_pack("{so, si}", "regions", list, "unreadable_processes",
