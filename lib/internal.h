@@ -11,14 +11,18 @@
  *
  * Who may call whom (arrows point one way; nothing below calls upwards):
  *
+ *   mr_cache.c, cache_miss.c, cache_life.c ──> monitor.c ──> monitor_uffd.c
+ *      |──> hands.c, page_index.c, s3fifo.c ──> arena.c
+ *      v
  *   pinmem.c ──> verdict.c ──> backing.c ──> maps.c, mapfile.c
- *      |──> books.c ──> publish.c
+ *      |──> books.c ──> publish.c ──> hands.c
  *      └──> region.c ──> memlock.c ──> usage.c, cgroup.c; numa.c, populate.c
  *              └──> odp_fallback.c ──> alloc.c, populate.c
  *                      └──> segments.c ──> struct backend_ops
  *                                             └──> backend_{verbs,uring,mlock}.c
  *   all  ──> error.c, process.c, uapi.h
  *   backing.c is also asked by region.c and odp_fallback.c (what went wrong?), by
+ *   cache_miss.c (can a file be truncated under it?), by
  *   memlock.c (how large are the pages?) and by backend_mlock.c (what is left?).
  *
  * Errors inside the library: every function that returns an int returns 0 or a
@@ -28,7 +32,9 @@
  * Locks: struct pinmem.lock protects the list of regions, of allocations and the
  * counters. It is never held across a system call that pins, unpins, populates
  * or copies. Backends have a lock of their own for their slots, taken inside no
- * other. Order: none is ever held together with another.
+ * other. Order: none is ever held together with another. The cache's and the monitor's
+ * locks have rules of their own, at the top of mr_cache.c and monitor.h; they are not
+ * held either while anything of the above is called.
  */
 #ifndef PINMEM_INTERNAL_H
 #define PINMEM_INTERNAL_H
