@@ -695,8 +695,9 @@ PINMEM_API int pinmem_cache_destroy(struct pinmem_cache *cache);
  *
  * A hit takes no lock, makes no system call, and does not wait for anybody's pin. A
  * miss registers as pinmem_reg() does; threads that miss the same range together
- * register it once. The region is not one whose mapping was changed before the call;
- * if the mapping changes later, the region stays registered (to the old pages) until it
+ * register it once. The region is not one whose mapping was changed before the call, by
+ * a system call that has returned; (munmap(2) frees addresses a moment before its event
+ * is sent, and another thread's mmap(2) may be given them, and ask, in that moment;) if the mapping changes later, the region stays registered (to the old pages) until it
  * is put, and nobody gets it again. A STAGED region is always the caller's alone.
  * Not for signal handlers.
  *
