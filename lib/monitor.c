@@ -39,11 +39,15 @@
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+
+/* How often monitor_confirm() asks. */
+#define PROBES 64
 
 /* Stacks that are enough for what listeners do there; they release regions on the
  * reaper's. */
@@ -384,6 +388,18 @@ int monitor_settle(struct monitor *m)
 	pthread_mutex_lock(&m->events);
 	pthread_mutex_unlock(&m->events);
 	return 0;
+}
+
+int monitor_confirm(struct monitor *m)
+{
+	if (!ours(m))
+		return fail(ECHILD, "the monitor belongs to the parent process");
+	for (int i = 0; i < PROBES; i++) {
+		if (!m->ops->under_way(m->source))
+			return monitor_settle(m); /* what was read is told */
+		sched_yield();
+	}
+	return -EAGAIN;
 }
 
 int monitor_watch(struct monitor *m, uintptr_t start, uintptr_t end)

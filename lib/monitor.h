@@ -19,6 +19,12 @@
  * that the kernel gives to a forked child zeroed (MADV_WIPEONFORK): in the child, where
  * the threads are not, the gate is shut for ever, and monitor_settle() says -ECHILD.
  *
+ * What the gate cannot show: a call that has changed something and not returned. While
+ * one thread's munmap() waits for its event to be read, another's mmap() may be given
+ * the addresses; no event will tell of that mmap(). So what was pinned there is kept
+ * only after monitor_confirm(), and a hit is right if the changes that made the range
+ * what it is have returned, or monitor_confirm() was asked.
+ *
  * Locks, in this order: monitor's reaper lock, monitor's event lock, the listener's
  * own, or the source's (they never meet). A listener must not call into the monitor
  * from `changed` (it returns what it wants), nor hold its own lock while it calls
@@ -102,6 +108,13 @@ void monitor_poke(struct monitor *m, struct monitor_listener *l);
  */
 int monitor_watch(struct monitor *m, uintptr_t start, uintptr_t end);
 
+/**
+ * monitor_confirm - have all changes made up to now been told?
+ * Asks the kernel (an ioctl), and waits a little if some are under way.
+ * Return: 0; -EAGAIN: some still are; -ECHILD.
+ */
+int monitor_confirm(struct monitor *m);
+
 /** monitor_distrust - the caller knows of a change that is not told (shmat(SHM_REMAP),
  * remap_file_pages(2)): the next monitor_watch() of the range looks anew. */
 void monitor_distrust(struct monitor *m, uintptr_t start, uintptr_t end);
@@ -115,6 +128,7 @@ struct monitor_source; /* the source's own */
  * @open:  out: a source, and a descriptor that polls readable when there are events
  * @take:  on the reader, the gate shut: read all that is there and monitor_tell() it.
  *         Return: false: there will never be more
+ * @under_way: was something changed that @take has not read yet? Any thread
  * @watch: see monitor_watch(); any thread
  * @distrust: see monitor_distrust(); any thread
  * @end:   watch nothing any more; the reader still runs. After it no event comes.
@@ -124,6 +138,7 @@ struct monitor_ops {
 	enum pinmem_monitor kind;
 	int (*open)(struct monitor_source **s, int *fd);
 	bool (*take)(struct monitor_source *s, struct monitor *m);
+	bool (*under_way)(struct monitor_source *s);
 	int (*watch)(struct monitor_source *s, struct monitor *m, uintptr_t start,
 		     uintptr_t end);
 	void (*distrust)(struct monitor_source *s, uintptr_t start, uintptr_t end);

@@ -12,24 +12,31 @@
  *
  *	what is in the set is registered, or an event that takes it out is under way
  *
- * An event that is under way when a region is cached ends that region when it is read,
- * so the second half is as good as the first. How the rule is kept:
+ * Under way is from when the changer holds the mm's lock until its event was handled.
+ * So who found a range in the set, then no event under way, and was told of none of
+ *that range meanwhile, knows that it is registered and has not changed:
+ *monitor_confirm(). (That an event is yet to come is not enough. Somebody else's mmap()
+ *may have filled the hole, and have no event of its own when it goes again.) How the
+ *rule is kept:
  *
- *   - An event takes its range out before the listeners are told. So who looks at the
- *     set after his listener was told finds it out, and who looked before is told.
+ *   - An event takes its range out before the listeners are told.
  *   - Nothing that the kernel says once is believed: between any two calls the mapping
  *     may have gone and another, unregistered one, come. adopt() therefore
  *       1. asks for the mapping's bounds [s, e) and enters them in a list of attempts;
  *          every event that touches an attempt spoils it
  *       2. registers [s, e): all that is mapped there now, perhaps with holes
  *       3. asks again, and wants one mapping over all of [s, e). A mapping is
- *registered all or not at all (the kernel neither merges nor splits otherwise), so it
- *is registered, unless everything that was mapped there at step 2 has gone since. That
- *would have made events:
- *       4. waits until no event is under way: UFFDIO_WRITEPROTECT says EAGAIN from when
- *          a changer has the mm's lock until its event was read; and until what was
- *          read is handled. If the attempt is not spoiled then, [s, e) goes into the
- *set. Else it begins again, and gives up after some rounds.
+ *registered all or not at all (those that are and those that are not are never merged),
+ *          so it is registered, unless everything that was mapped there at step 2 has
+ *          gone since. That would have made events:
+ *       4. waits until none is under way: UFFDIO_WRITEPROTECT says EAGAIN while one is;
+ *          and until what was read is handled. If the attempt is not spoiled then,
+ *          [s, e) goes into the set.
+ *     Else it begins again, and gives up after some rounds. The first one is for the
+ *     whole mapping, which the kernel may have merged with memory that other threads
+ *     come and go in; the others only for what was asked for: [s, e) is that part of
+ *it, and is registered once more by itself, so that the success of step 2 means that
+ *     some of [s, e), and not of the rest, was mapped.
  *   - What the kernel registers by itself is left out, which costs a call and harms
  *     nothing: where mremap() moved a mapping to (by when its event is read, that may
  *     have been unmapped again), what a mapping grew by.
@@ -56,13 +63,12 @@
  *
  * What watching does to a program. A mapping that is watched does not merge with a new
  * neighbour that is not, so there may be more mappings; khugepaged leaves ranges with
- * holes alone; shared file mappings are faulted in page by page; and mremap() of
- *several mappings at once (6.17) says EFAULT.
+ * holes alone; shared file mappings are faulted in page by page; mremap() of several
+ * mappings at once (6.17) says EFAULT.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -78,7 +84,6 @@
 	(UFFD_FEATURE_EVENT_UNMAP | UFFD_FEATURE_EVENT_REMAP | \
 	 UFFD_FEATURE_EVENT_REMOVE)
 #define ROUNDS 8	     /* of adopt() */
-#define PROBES 64	     /* for events under way, in each */
 #define LAST_EVENTS_MS 2000u /* how long the end waits for them */
 #define DISCARDS 32
 
@@ -132,7 +137,7 @@ static void uffd_unregister(const struct monitor_source *s, uintptr_t start,
 }
 
 /* Is an event under way? Asked of the zero page, where nothing is mapped. */
-static bool under_way(const struct monitor_source *s)
+static bool uffd_under_way(struct monitor_source *s)
 {
 	struct uffdio_writeprotect w = { .range = { .len = page_size() } };
 
@@ -249,16 +254,6 @@ static bool sysv(const struct maps *maps)
 	return !strncmp(maps->name, "/SYSV", 5);
 }
 
-static int wait_for_events(struct monitor_source *s, struct monitor *m)
-{
-	for (int i = 0; i < PROBES; i++) {
-		if (!under_way(s))
-			return monitor_settle(m); /* … and for those who were told */
-		sched_yield();
-	}
-	return -EAGAIN;
-}
-
 static int register_error(int rc)
 {
 	switch (rc) {
@@ -284,7 +279,7 @@ static int register_attempt(struct monitor_source *s, struct monitor *m,
 		return found;
 	if (!found || maps->vma.start > a->start || maps->vma.end < a->end)
 		return -EAGAIN;
-	return rc ? register_error(rc) : wait_for_events(s, m);
+	return rc ? register_error(rc) : monitor_confirm(m);
 }
 
 static void attempt_begin(struct monitor_source *s, struct attempt *a)
@@ -478,7 +473,7 @@ static void uffd_end(struct monitor_source *s, struct monitor *m)
 	if (lost)
 		release_range(s, 0, page_floor(UINTPTR_MAX));
 	/* bounded, for kernels that count a failed mremap() as under way for ever */
-	for (unsigned int i = 0; i < LAST_EVENTS_MS && wait_for_events(s, m); i++)
+	for (unsigned int i = 0; i < LAST_EVENTS_MS && monitor_confirm(m); i++)
 		nanosleep(&moment, NULL);
 }
 
@@ -605,6 +600,7 @@ const struct monitor_ops monitor_uffd = {
 	.kind = PINMEM_MONITOR_USERFAULTFD,
 	.open = uffd_open,
 	.take = uffd_take,
+	.under_way = uffd_under_way,
 	.watch = uffd_watch,
 	.distrust = uffd_distrust,
 	.end = uffd_end,
