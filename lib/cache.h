@@ -14,6 +14,9 @@
 #include "page_index.h"
 #include "s3fifo.h"
 
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
 /* A registration under way. On its thread's stack. */
 struct flight {
 	struct extent of;
@@ -27,7 +30,6 @@ struct pinmem_cache {
 	/* what hits read: nobody writes there after the creation */
 	const uint32_t *gate;
 	uint32_t gate_open;
-	unsigned int page_shift;
 	struct entry *entries;
 	struct hands hands;
 	struct page_index index;
@@ -84,8 +86,17 @@ static inline bool serves(const struct entry *e, uintptr_t at, size_t len,
 	uint64_t off = at - __atomic_load_n(&e->start, __ATOMIC_RELAXED);
 
 	/* len - 1: a length of 0 is served by none, and explained later */
-	return off < bytes && len - 1 < bytes - off &&
-	       rights_suffice(__atomic_load_n(&e->rights, __ATOMIC_RELAXED), rights);
+	if (unlikely(off >= bytes) || unlikely(len - 1 >= bytes - off))
+		return false;
+	return likely(
+		rights_suffice(__atomic_load_n(&e->rights, __ATOMIC_RELAXED), rights));
+}
+
+/* Whole pages of the machine around [at, at+len), in pages of the index. */
+static inline struct extent extent_around(uintptr_t at, size_t len)
+{
+	return (struct extent){ page_floor(at) >> PAGE_INDEX_SHIFT,
+				(page_ceil(at + len) - 1) >> PAGE_INDEX_SHIFT };
 }
 
 /* Of a region that may be got. */
@@ -93,25 +104,8 @@ static inline struct extent extent_of(const struct pinmem_cache *c, uint32_t id)
 {
 	const struct entry *e = &c->entries[id];
 
-	return (struct extent){ e->start >> c->page_shift,
-				(e->start + e->bytes - 1) >> c->page_shift };
-}
-
-/* By the address itself: what is asked for often is asked for in the same way. */
-static inline struct recent *recent_of(struct hand *mine, uintptr_t at)
-{
-	return &mine->recent[(uint32_t)at * 0x9e3779b1u >> (32 - RECENT_BITS)];
-}
-
-static inline void remember(struct pinmem_cache *c, struct hand *mine, uintptr_t at,
-			    uint32_t id)
-{
-	*recent_of(mine, at) = (struct recent){
-		.at = at,
-		.entry = &c->entries[id],
-		.tally = &mine->tallies[id],
-		.id = id,
-	};
+	return (struct extent){ e->start >> PAGE_INDEX_SHIFT,
+				(e->start + e->bytes - 1) >> PAGE_INDEX_SHIFT };
 }
 
 /* ------------------------------------------------------------------- doors */
@@ -119,8 +113,6 @@ static inline void remember(struct pinmem_cache *c, struct hand *mine, uintptr_t
 /** cache_miss - the rest of pinmem_cache_get(), when no hit was to be had at once. */
 int cache_miss(struct pinmem_cache *c, uintptr_t at, size_t len, unsigned int access,
 	       struct pinmem_mr **out);
-/** cache_ended - a cache is about to be freed: forget that it was used. */
-void cache_ended(void);
 /** cache_settle - wait until events at hand are handled. -ECHILD after a fork. */
 int cache_settle(struct pinmem_cache *c);
 /** cache_is_idle - does nobody hold it? Exact for what has left and was swept. */

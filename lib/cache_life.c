@@ -27,7 +27,7 @@ static bool changed(struct monitor_listener *l, uintptr_t start, uintptr_t end,
 		[MONITOR_REMAP] = &c->stats.remapped,
 		[MONITOR_DISCARD] = &c->stats.discarded,
 	};
-	struct extent of = { start >> c->page_shift, (end - 1) >> c->page_shift };
+	struct extent of = { start >> PAGE_INDEX_SHIFT, (end - 1) >> PAGE_INDEX_SHIFT };
 	uint64_t n;
 
 	pthread_mutex_lock(&c->lock);
@@ -68,7 +68,7 @@ static int reg_check(struct pinmem_reg_options *reg)
 				    "one");
 	if (reg->progress)
 		return fail(EINVAL, "a cache's registrations report no progress");
-	return 0;
+	return reg_options_check(reg, ~0u);
 }
 
 /* A quarter of the memory, or half of the memlock limit where it binds. */
@@ -85,7 +85,6 @@ static uint64_t default_bytes(const struct backend_caps *caps)
 
 static void cache_free(struct pinmem_cache *c)
 {
-	cache_ended();
 	s3fifo_fini(&c->queue);
 	page_index_fini(&c->index);
 	arena_fini(&c->entry_arena);
@@ -179,7 +178,6 @@ int pinmem_cache_create(struct pinmem *pm, const struct pinmem_cache_options *op
 	if (!c)
 		return fail(ENOMEM, "no memory for a cache");
 	*c = (struct pinmem_cache){ .pm = pm, .generation = process_generation() };
-	c->page_shift = (unsigned int)__builtin_ctzl(page_size());
 	c->trusted = o.flags & PINMEM_CACHE_TRUST_FILES;
 	c->reg = reg;
 	c->reg.size = sizeof(c->reg);
@@ -285,16 +283,15 @@ int pinmem_cache_invalidate(struct pinmem_cache *cache, const void *addr, size_t
 		rc = range_check(addr, len);
 	if (rc)
 		return rc;
-	of.first = (uintptr_t)addr >> cache->page_shift;
-	of.last = ((uintptr_t)addr + len - 1) >> cache->page_shift;
+	of = extent_around((uintptr_t)addr, len);
 	pthread_mutex_lock(&cache->lock);
 	cache_spoil(cache, of);
 	n = cache_leave_all(cache, of, false);
 	cache->stats.invalidated += n;
 	pthread_mutex_unlock(&cache->lock);
 	if (cache->monitor) /* which may not have seen why the caller says it */
-		monitor_distrust(cache->monitor, of.first << cache->page_shift,
-				 (of.last + 1) << cache->page_shift);
+		monitor_distrust(cache->monitor, of.first << PAGE_INDEX_SHIFT,
+				 (of.last + 1) << PAGE_INDEX_SHIFT);
 	cache_sweep(cache, NULL);
 	return n > INT32_MAX ? INT32_MAX : (int)n;
 }

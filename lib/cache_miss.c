@@ -32,11 +32,14 @@ static struct pinmem_mr *look(struct pinmem_cache *c, struct miss *m)
 {
 	uint32_t id = page_index_find(&c->index, m->of.first);
 	struct entry *e = &c->entries[id];
+	uint8_t uses;
 
 	if (!id || !serves(e, m->at, m->len, m->rights))
 		return NULL;
 	tally_add(&m->mine->tallies[id].gets, 1);
-	remember(c, m->mine, m->at, id);
+	uses = __atomic_load_n(&e->uses, __ATOMIC_RELAXED);
+	if (uses < USES_MAX)
+		__atomic_store_n(&e->uses, uses + 1, __ATOMIC_RELAXED);
 	return e->mr;
 }
 
@@ -108,7 +111,7 @@ static bool over_limits(const struct pinmem_cache *c, uint64_t bytes, uint64_t r
 static bool make_room(struct pinmem_cache *c, struct miss *m)
 {
 	struct flight *f = &m->flight;
-	uint64_t bytes = extent_pages(f->of) << c->page_shift;
+	uint64_t bytes = extent_pages(f->of) << PAGE_INDEX_SHIFT;
 	bool evicted = false;
 	uint32_t id;
 
@@ -193,7 +196,7 @@ static struct pinmem_mr *look_or_take_off(struct pinmem_cache *c, struct miss *m
 		pthread_mutex_unlock(&c->lock);
 		return mr;
 	}
-	m->known = s3fifo_known(&c->queue, m->of.first << c->page_shift);
+	m->known = s3fifo_known(&c->queue, m->of.first << PAGE_INDEX_SHIFT);
 	c->stats.thrash += m->known;
 	plan_merge(c, m);
 	evicted = make_room(c, m);
@@ -223,12 +226,12 @@ static void reserve(struct pinmem_cache *c)
 static int register_range(struct pinmem_cache *c, const struct flight *f,
 			  struct pinmem_mr **mr)
 {
-	size_t bytes = extent_pages(f->of) << c->page_shift;
+	size_t bytes = extent_pages(f->of) << PAGE_INDEX_SHIFT;
 	int rc;
 
 	do {
 		rc = pinmem_reg(c->pm,
-				(void *)(uintptr_t)(f->of.first << c->page_shift),
+				(void *)(uintptr_t)(f->of.first << PAGE_INDEX_SHIFT),
 				bytes, access_of(f->rights), &c->reg, mr);
 	} while ((rc == -ENOMEM || rc == -ENOSPC) && relieve(c, bytes));
 	return rc;
@@ -244,8 +247,8 @@ static int fly(struct pinmem_cache *c, struct miss *m, struct pinmem_mr **mr)
 
 	m->watched = 0;
 	if (c->monitor)
-		m->watched = monitor_watch(c->monitor, f->of.first << c->page_shift,
-					   (f->of.last + 1) << c->page_shift);
+		m->watched = monitor_watch(c->monitor, f->of.first << PAGE_INDEX_SHIFT,
+					   (f->of.last + 1) << PAGE_INDEX_SHIFT);
 	rc = register_range(c, f, mr);
 	if (!rc || !merged)
 		return rc;
@@ -287,15 +290,16 @@ static bool enter(struct pinmem_cache *c, struct miss *m, struct pinmem_mr *mr)
 	e = &c->entries[id];
 	mr->cache_id = id;
 	mr->hands = &c->hands;
+	__atomic_store_n(&mr->cache, c, __ATOMIC_RELEASE);  /* before anybody gets it */
 	mr->cache_gets = hands_sum(&c->hands, id).gets + 1; /* this one is no hit */
-	__atomic_store_n(&e->start, f->of.first << c->page_shift, __ATOMIC_RELAXED);
+	__atomic_store_n(&e->start, f->of.first << PAGE_INDEX_SHIFT, __ATOMIC_RELAXED);
 	__atomic_store_n(&e->rights, (uint8_t)f->rights, __ATOMIC_RELAXED);
 	__atomic_store_n(&e->uses, 0, __ATOMIC_RELAXED);
 	__atomic_store_n(&e->dirty, 0, __ATOMIC_RELAXED);
 	__atomic_store_n(&e->mr, mr, __ATOMIC_RELAXED);
 	tally_add(&m->mine->tallies[id].gets, 1);
 	c->gets_missed++;
-	__atomic_store_n(&e->bytes, extent_pages(f->of) << c->page_shift,
+	__atomic_store_n(&e->bytes, extent_pages(f->of) << PAGE_INDEX_SHIFT,
 			 __ATOMIC_RELEASE);
 	s3fifo_enter(&c->queue, id, m->known);
 	return true;
@@ -324,8 +328,8 @@ static bool is_settled(const struct pinmem_cache *c, const struct miss *m,
 {
 	if (!c->monitor || mr->mode == PINMEM_ODP || mr->plain)
 		return true;
-	return backing_settled(m->flight.of.first << c->page_shift,
-			       (m->flight.of.last + 1) << c->page_shift, c->trusted);
+	return backing_settled(m->flight.of.first << PAGE_INDEX_SHIFT,
+			       (m->flight.of.last + 1) << PAGE_INDEX_SHIFT, c->trusted);
 }
 
 int cache_miss(struct pinmem_cache *c, uintptr_t at, size_t len, unsigned int access,
@@ -344,7 +348,7 @@ int cache_miss(struct pinmem_cache *c, uintptr_t at, size_t len, unsigned int ac
 	m.mine = hand_take(&c->hands);
 	if (!m.mine)
 		return -ENOMEM;
-	m.of = (struct extent){ at >> c->page_shift, (at + len - 1) >> c->page_shift };
+	m.of = extent_around(at, len);
 	m.flight.of = m.of;
 	m.rights = m.flight.rights = rights_of(access);
 	mr = look_or_take_off(c, &m);
@@ -366,8 +370,8 @@ int cache_miss(struct pinmem_cache *c, uintptr_t at, size_t len, unsigned int ac
 		if (why) {
 			++*why;
 			c->stats.alone++;
+			__atomic_store_n(&mr->cache, c, __ATOMIC_RELEASE);
 		}
-		__atomic_store_n(&mr->cache, c, __ATOMIC_RELEASE);
 	}
 	left = c->leaving.count;
 	pthread_mutex_unlock(&c->lock);

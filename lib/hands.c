@@ -24,6 +24,8 @@ static __thread struct hand *own_hands; /* of all caches */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_key_t at_exit_key;
 static bool have_key, have_membarrier;
+static uint32_t no_page = 1;
+uint32_t *hands_ended_word = &no_page;
 static uint64_t last_id;
 
 static void hand_let_go(struct hand *hand, uint32_t tie)
@@ -40,7 +42,7 @@ static void thread_ends(void *arg)
 
 	(void)arg;
 	own_hands = NULL;
-	hand_memo.hands_id = 0;
+	hand_memo = (struct hand_memo){ .hands_id = 0 };
 	for (; hand; hand = next) {
 		next = hand->of_thread;
 		hand_let_go(hand, HAND_OF_THREAD);
@@ -52,11 +54,26 @@ static void init_once(void)
 	have_key = !pthread_key_create(&at_exit_key, thread_ends);
 	have_membarrier = !syscall(SYS_membarrier,
 				   MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
+	if (process_word())
+		hands_ended_word = process_word();
+}
+
+/* Numbers that this process never had, nor its parent; not 0. */
+static void count_end(void)
+{
+	uint32_t *word = process_word(), none = 0;
+
+	if (word && __atomic_compare_exchange_n(
+			    word, &none, (uint32_t)process_generation() << 20 | 1,
+			    false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		return;
+	__atomic_add_fetch(word ? word : &no_page, 1, __ATOMIC_RELAXED);
 }
 
 int hands_init(struct hands *h, uint64_t numbers)
 {
 	pthread_once(&once, init_once);
+	count_end(); /* of the parent's, in a forked child's first call */
 	*h = (struct hands){ .numbers = numbers, .unfenced = have_membarrier };
 	h->id = __atomic_add_fetch(&last_id, 1, __ATOMIC_RELAXED);
 	if (!have_key)
@@ -68,6 +85,7 @@ void hands_fini(struct hands *h)
 {
 	struct hand *hand = h->first, *next;
 
+	count_end();
 	for (; hand; hand = next) {
 		next = hand->next;
 		munmap(hand->tallies, hand->bytes);
@@ -94,6 +112,7 @@ static struct hand *hand_new(const struct hands *h)
 		free(hand);
 		return NULL;
 	}
+	madvise(tallies, hand->bytes, MADV_HUGEPAGE); /* a wish: fewer TLB misses */
 	hand->tallies = tallies;
 	hand->hands_id = h->id;
 	hand->ties = HAND_OF_CACHE | HAND_OF_THREAD;
@@ -158,8 +177,10 @@ struct hand *hand_take(struct hands *h)
 		/* any value: it is the destructor that is wanted */
 		pthread_setspecific(at_exit_key, &own_hands);
 	}
-	hand_memo.hand = hand;
-	hand_memo.hands_id = h->id;
+	if (hand_memo.hands_id != h->id)
+		hand_memo = (struct hand_memo){ .hands_id = h->id,
+						.tallies = hand->tallies,
+						.hands = h };
 	return hand;
 }
 

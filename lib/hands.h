@@ -27,20 +27,8 @@ struct tally {
 	uint64_t gets, puts; /* atomic */
 };
 
-/* What a thread remembers of an address it asked for: never more than a hint of where
- * to look, so nobody has to tell it of changes. */
-#define RECENT_BITS 7
-#define RECENT (1u << RECENT_BITS)
-struct recent {
-	uintptr_t at; /* 0: nothing */
-	struct entry *entry;
-	struct tally *tally;
-	uint32_t id;
-};
-
 struct hand {
 	struct tally *tallies;
-	struct recent recent[RECENT];
 	struct hand *next;	/* in hands.first; set once */
 	struct hand *of_thread; /* the thread's list */
 	uint64_t hands_id;	/* whose it is: never used again */
@@ -55,13 +43,32 @@ struct hands {
 	bool unfenced;	    /* membarrier is there: see above */
 };
 
-/* The hand that the thread used last; of 16 bytes of the loader's reserve for
- * initial-exec variables, which are reached without a call. */
+/**
+ * struct hand_memo - the hand that the thread used last, and the region that it got
+ * last with it: a put of that one need read neither the region nor the cache. 64 bytes
+ * of the loader's reserve for initial-exec variables, which are reached without a call.
+ * @mr:    NULL: none, or of another hand
+ * @ended: hands_ended() when it was got: no cache has been freed since, or the rest may
+ *         point into one
+ */
 struct hand_memo {
 	uint64_t hands_id;
-	struct hand *hand;
+	struct tally *tallies;
+	struct hands *hands;
+	struct pinmem_mr *mr;
+	struct entry *entry;
+	struct tally *tally;
+	uint32_t ended;
 };
 extern __thread struct hand_memo hand_memo __attribute__((tls_model("initial-exec")));
+
+/* In a page that a forked child finds zeroed: there, too, the memos are not good. */
+extern uint32_t *hands_ended_word;
+
+static inline uint32_t hands_ended(void)
+{
+	return __atomic_load_n(hands_ended_word, __ATOMIC_RELAXED);
+}
 
 int hands_init(struct hands *h, uint64_t numbers);
 /** hands_fini - nobody may be using it. In a forked child, too. */
@@ -78,12 +85,6 @@ uint64_t hands_bytes(const struct hands *h, uint64_t numbers);
 static inline uint64_t tally_holders(struct tally t)
 {
 	return t.gets - t.puts;
-}
-
-/** hand_mine - this thread's hand if it used it last, else NULL. */
-static inline struct hand *hand_mine(const struct hands *h)
-{
-	return hand_memo.hands_id == h->id ? hand_memo.hand : NULL;
 }
 
 /**

@@ -112,6 +112,10 @@ uint64_t process_generation(void);
  * children: to find a fork with one load. */
 const uint32_t *process_gate(uint32_t *open);
 
+/** process_word - a word for hands.c that is 0 in every forked child, until that one
+ * writes it; NULL: there is none. */
+uint32_t *process_word(void);
+
 /** now_ns - CLOCK_MONOTONIC */
 uint64_t now_ns(void);
 
@@ -383,6 +387,8 @@ int pinner_check(const struct pinmem *pm);
 int region_check(const struct pinmem_mr *mr);
 /** region_dereg - pinmem_dereg(), also of a cache's region. */
 int region_dereg(struct pinmem_mr *mr, enum pinmem_unpin how, enum pinmem_unpin *got);
+/** reg_options_check - -EINVAL: options that no registration with this access takes */
+int reg_options_check(const struct pinmem_reg_options *o, unsigned int access);
 /** range_check - -EINVAL: NULL, zero length, past the end of the address space. */
 int range_check(const void *addr, size_t len);
 

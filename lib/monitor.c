@@ -45,9 +45,13 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <time.h>
 
-/* How often monitor_confirm() asks. */
+/* How often monitor_confirm() asks, and from when on it sleeps in between: a changer
+ * may wait for a CPU before it is through. That makes a few milliseconds at most. */
 #define PROBES 64
+#define PATIENT 32
+#define MOMENT_NS 20000
 
 /* Stacks that are enough for what listeners do there; they release regions on the
  * reaper's. */
@@ -392,12 +396,17 @@ int monitor_settle(struct monitor *m)
 
 int monitor_confirm(struct monitor *m)
 {
+	const struct timespec moment = { .tv_nsec = MOMENT_NS };
+
 	if (!ours(m))
 		return fail(ECHILD, "the monitor belongs to the parent process");
 	for (int i = 0; i < PROBES; i++) {
 		if (!m->ops->under_way(m->source))
 			return monitor_settle(m); /* what was read is told */
-		sched_yield();
+		if (i < PATIENT)
+			sched_yield();
+		else
+			nanosleep(&moment, NULL);
 	}
 	return -EAGAIN;
 }

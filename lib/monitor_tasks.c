@@ -29,6 +29,10 @@
 
 #include "monitor_parts.h"
 
+/* More would need a second buffer of readdir(3)'s (32 KiB). Then nobody has passed. */
+#define LISTED_MAX 1000
+#define LISTINGS 4
+
 struct tasks_one {
 	pid_t tid;
 	uint64_t user_ns; /* when it was first looked at; 0: never yet */
@@ -123,24 +127,43 @@ static bool add_thread(struct tasks *t, const char *name)
 	return true;
 }
 
+/*
+ * The kernel's walk over the threads ends early when the one it stands at has gone
+ * (next_tid() in fs/proc/base.c), and begins anew in the wrong place where a buffer was
+ * full. So the last one that was listed must still be there, and all must fit in one.
+ */
+static bool list_threads(struct tasks *t)
+{
+	DIR *dir = opendir("/proc/self/task");
+	bool good = dir;
+	struct dirent *d;
+	pid_t last = 0;
+	char state;
+	int n = 0;
+
+	t->n = 0;
+	while (good && (errno = 0, d = readdir(dir))) {
+		good = ++n <= LISTED_MAX && add_thread(t, d->d_name);
+		last = atoi(d->d_name);
+	}
+	good = good && !errno && last > 0;
+	if (dir)
+		closedir(dir);
+	state = good ? state_of(last) : 0;
+	return state && state != 'X' && state != 'Z';
+}
+
 /* Everybody who is a thread now is in question. */
 static bool begin(struct tasks *t, uint64_t now)
 {
-	DIR *dir = opendir("/proc/self/task");
-	struct dirent *d;
-	bool good = dir;
-
+	for (int try = 0; try < LISTINGS; try++) {
+		if (list_threads(t)) {
+			t->stamp = now;
+			return true;
+		}
+	}
 	t->n = 0;
-	while (good && (errno = 0, d = readdir(dir)))
-		good = add_thread(t, d->d_name);
-	good = good && !errno;
-	if (dir)
-		closedir(dir);
-	if (good)
-		t->stamp = now;
-	else
-		t->n = 0;
-	return good;
+	return false;
 }
 
 uint64_t tasks_passed(struct tasks *t, uint64_t stamp, uint64_t now)

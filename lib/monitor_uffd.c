@@ -14,57 +14,62 @@
  *
  * Under way is from when the changer holds the mm's lock until its event was handled.
  * So who found a range in the set, then no event under way, and was told of none of
- *that range meanwhile, knows that it is registered and has not changed:
- *monitor_confirm(). (That an event is yet to come is not enough. Somebody else's mmap()
- *may have filled the hole, and have no event of its own when it goes again.) How the
- *rule is kept:
+ * that range meanwhile, knows that it is registered and has not changed:
+ * monitor_confirm(). (That an event is yet to come is not enough. Somebody else's
+ * mmap() may have filled the hole, and have no event of its own when it goes again.)
+ * How the rule is kept:
  *
  *   - An event takes its range out before the listeners are told.
- *   - Nothing that the kernel says once is believed: between any two calls the mapping
- *     may have gone and another, unregistered one, come. adopt() therefore
- *       1. asks for the mapping's bounds [s, e) and enters them in a list of attempts;
- *          every event that touches an attempt spoils it
+ *   - Nothing that the kernel says once is believed: between any two calls the
+ *     mapping may have gone and another, unregistered one, come. adopt() therefore
+ *       1. asks for the mapping's bounds [s, e) and enters them in a list of
+ *          attempts; every event that touches an attempt spoils it
  *       2. registers [s, e): all that is mapped there now, perhaps with holes
  *       3. asks again, and wants one mapping over all of [s, e). A mapping is
- *registered all or not at all (those that are and those that are not are never merged),
- *          so it is registered, unless everything that was mapped there at step 2 has
- *          gone since. That would have made events:
- *       4. waits until none is under way: UFFDIO_WRITEPROTECT says EAGAIN while one is;
- *          and until what was read is handled. If the attempt is not spoiled then,
- *          [s, e) goes into the set.
+ *          registered all or not at all (those that are and those that are not are
+ *          never merged), so it is registered, unless everything that was mapped
+ *          there at step 2 has gone since. That would have made events:
+ *       4. waits until none is under way: UFFDIO_WRITEPROTECT says EAGAIN while one
+ *          is; and until what was read is handled. If the attempt is not spoiled
+ *          then, [s, e) goes into the set.
  *     Else it begins again, and gives up after some rounds. The first one is for the
  *     whole mapping, which the kernel may have merged with memory that other threads
  *     come and go in; the others only for what was asked for: [s, e) is that part of
- *it, and is registered once more by itself, so that the success of step 2 means that
- *     some of [s, e), and not of the rest, was mapped.
+ *     it, and is registered once more by itself, so that the success of step 2 means
+ *     that some of [s, e), and not of the rest, was mapped.
  *   - What the kernel registers by itself is left out, which costs a call and harms
  *     nothing: where mremap() moved a mapping to (by when its event is read, that may
  *     have been unmapped again), what a mapping grew by.
- *   - System V segments are not registered: shmdt(2) sends no event, and the addresses
- *     would stay in the set. Changes of other mappings that send none (shmat() with
- *     SHM_REMAP, remap_file_pages(2)): monitor_distrust().
+ *   - System V segments are not registered: shmdt(2) sends no event, and the
+ *     addresses would stay in the set. Changes of other mappings that send none
+ *     (shmat() with SHM_REMAP, remap_file_pages(2)): monitor_distrust().
  *
- * DISCARDS. The event of munmap(), mmap(), mremap() and brk() comes when the change is
- * made; that of madvise(MADV_DONTNEED, MADV_FREE, MADV_REMOVE) before (madvise.c:
+ * DISCARDS. The event of munmap(), mmap(), mremap() and brk() comes when the change
+ * is made; that of madvise(MADV_DONTNEED, MADV_FREE, MADV_REMOVE) before (madvise.c:
  * userfaultfd_remove(), then zap). Between, somebody may pin the very pages that are
  * about to be taken, and the cache would keep a stale region. So a discarded range is
  * remembered, and not watched anew (-EAGAIN) until every thread was seen outside of
  * madvise(): monitor_tasks.c. That is looked at by whoever wants to watch the range,
- *and by nobody if nobody does.
+ * and by nobody if nobody does.
  *
- * THE END. A forked child has inherited the descriptor (there is no close-on-fork), so
- * that closing ours may not end the registrations, and without a reader everybody who
- * unmaps such memory would be held for ever. So they are ended one by one, whole
+ * REUSED ADDRESSES. The mm's lock is free again before the event is sent. So while one
+ * thread is in munmap(), another may be given the same addresses by mmap() and finish
+ * that; nothing tells of it, and until the event is read nobody knows that what was
+ * cached there is stale. Only asking the kernel shows it: uffd_under_way().
+ *
+ * THE END. A forked child has inherited the descriptor (there is no close-on-fork),
+ * so that closing ours may not end the registrations, and without a reader everybody
+ * who unmaps such memory would be held for ever. So they are ended one by one, whole
  * mappings, while the reader still reads; then nobody new can come, and those who are
- * under way are waited for. Since the set may lack something (`lost`), the mappings of
- * the whole process are gone through if need be. That a mapping is ours to unregister
- * is found by registering it: EBUSY if it is another userfaultfd's. (Before 6.17 the
- * kernel would let us unregister that one's.)
+ * under way are waited for. Since the set may lack something (`lost`), the mappings
+ * of the whole process are gone through if need be. That a mapping is ours to
+ * unregister is found by registering it: EBUSY if it is another userfaultfd's.
+ * (Before 6.17 the kernel would let us unregister that one's.)
  *
- * What watching does to a program. A mapping that is watched does not merge with a new
- * neighbour that is not, so there may be more mappings; khugepaged leaves ranges with
- * holes alone; shared file mappings are faulted in page by page; mremap() of several
- * mappings at once (6.17) says EFAULT.
+ * What watching does to a program. A mapping that is watched does not merge with a
+ * new neighbour that is not, so there may be more mappings; khugepaged leaves ranges
+ * with holes alone; shared file mappings are faulted in page by page; mremap() of
+ * several mappings at once (6.17) says EFAULT.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -136,10 +141,11 @@ static void uffd_unregister(const struct monitor_source *s, uintptr_t start,
 	ioctl(s->fd, UFFDIO_UNREGISTER, &r);
 }
 
-/* Is an event under way? Asked of the zero page, where nothing is mapped. */
+/* Is an event under way? That is looked at before the range, which is none: so the mm's
+ * lock is not taken. */
 static bool uffd_under_way(struct monitor_source *s)
 {
-	struct uffdio_writeprotect w = { .range = { .len = page_size() } };
+	struct uffdio_writeprotect w = { .range = { .len = 0 } };
 
 	return ioctl(s->fd, UFFDIO_WRITEPROTECT, &w) && errno != ENOENT &&
 	       errno != EINVAL;

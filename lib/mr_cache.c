@@ -27,10 +27,10 @@
  *    instruction: hands_barrier() is membarrier(2), which puts a barrier into every
  *    running thread of the process. Where it is forbidden no hit is taken without the
  *    lock (the gate that get and put look at is then one that is never open).
- * 2. The entry decides. The index, and a thread's memory of recent lookups, only say
- *    which entry to try; that it covers the range, with the rights asked for, is read
- *    in the entry. So it does no harm that they are read without a lock and may be old:
- *    a wrong number is found out, a missed one makes a miss that looks again, locked.
+ * 2. The entry decides. The index only says which entry to try; that it covers the
+ *range, with the rights asked for, is read in the entry. So it does no harm that it is
+ *read without a lock and may be old: a wrong number is found out, a missed one makes a
+ *miss that looks again, locked.
  * 3. The gate before all (monitor.h). A mapping's change returns to its caller only
  *    after the gate was shut, and the gate opens only when changed() has ended the
  *    regions concerned. A get that begins after the change finds the gate shut (and
@@ -59,28 +59,6 @@
 
 #include <errno.h>
 
-#define likely(x) __builtin_expect(!!(x), 1)
-#define unlikely(x) __builtin_expect(!!(x), 0)
-
-/*
- * The region that this thread found last through the index: its put need not read the
- * region itself, which in a large cache is a miss of the processor's. Good only while
- * no cache has ended since, and only if the entry says that it still is this region's.
- */
-struct last_found {
-	struct pinmem_mr *mr;
-	struct pinmem_cache *cache;
-	uint32_t id;
-	uint32_t ended;
-};
-static __thread struct last_found last_found __attribute__((tls_model("initial-exec")));
-static uint32_t caches_ended;
-
-void cache_ended(void)
-{
-	__atomic_add_fetch(&caches_ended, 1, __ATOMIC_RELAXED);
-}
-
 /* -------------------------------------------------------------------- a hit */
 
 static inline bool gate_is_open(const struct pinmem_cache *c)
@@ -106,49 +84,17 @@ static inline struct pinmem_mr *hold(struct entry *e, struct tally *tally, uintp
 }
 
 /* It did not serve, so it was not held, whatever the tally said meanwhile. */
-static void unhold(struct pinmem_cache *c, struct tally *tally, uint32_t id)
+static __attribute__((noinline)) int unhold(struct pinmem_cache *c, uintptr_t at,
+					    size_t len, unsigned int access,
+					    struct pinmem_mr **out)
 {
-	tally_add(&tally->gets, -1ull);
+	uint32_t id = (uint32_t)(hand_memo.entry - c->entries);
+
+	hand_memo.mr = NULL;
+	tally_add(&hand_memo.tally->gets, -1ull);
 	if (!__atomic_load_n(&c->entries[id].bytes, __ATOMIC_ACQUIRE))
 		last_put(c, id);
-}
-
-static __attribute__((noinline)) int get_indexed(struct pinmem_cache *c, uintptr_t at,
-						 size_t len, unsigned int access,
-						 struct pinmem_mr **out)
-{
-	uint32_t id = page_index_find(&c->index, at >> c->page_shift);
-	struct hand *mine = hand_memo.hand;
-	struct pinmem_mr *mr;
-
-	if (unlikely(!id))
-		return cache_miss(c, at, len, access, out);
-	mr = hold(&c->entries[id], &mine->tallies[id], at, len, rights_of(access));
-	if (unlikely(!mr)) {
-		unhold(c, &mine->tallies[id], id);
-		return cache_miss(c, at, len, access, out);
-	}
-	remember(c, mine, at, id);
-	last_found = (struct last_found){
-		.mr = mr,
-		.cache = c,
-		.id = id,
-		.ended = __atomic_load_n(&caches_ended, __ATOMIC_RELAXED),
-	};
-	*out = mr;
-	return 0;
-}
-
-/* What the thread remembers of the address did not help. */
-static __attribute__((noinline)) int get_again(struct pinmem_cache *c, uintptr_t at,
-					       size_t len, unsigned int access,
-					       struct pinmem_mr **out)
-{
-	struct recent *r = recent_of(hand_memo.hand, at);
-
-	r->at = 0;
-	unhold(c, r->tally, r->id);
-	return get_indexed(c, at, len, access, out);
+	return cache_miss(c, at, len, access, out);
 }
 
 /* The thread used another cache last, or has not used this one yet. */
@@ -160,74 +106,91 @@ static __attribute__((noinline)) int get_otherwise(struct pinmem_cache *c, uintp
 		return fail(EINVAL, "%s is NULL", c ? "mr" : "the cache");
 	if (!gate_is_open(c) || !hand_take(&c->hands))
 		return cache_miss(c, at, len, access, out);
-	return get_indexed(c, at, len, access, out);
+	return pinmem_cache_get(c, (void *)at, len, access, out);
 }
 
 /* The other ways are functions that it ends with, so that it needs no stack itself. */
 int pinmem_cache_get(struct pinmem_cache *cache, void *addr, size_t len,
 		     unsigned int access, struct pinmem_mr **out)
 {
+	struct hand_memo *memo = &hand_memo;
 	uintptr_t at = (uintptr_t)addr;
 	struct pinmem_mr *mr;
-	const struct recent *r;
-	struct hand *mine;
+	uint32_t id;
 
-	if (unlikely(!cache || !out))
+	if (unlikely(!cache || !out || memo->hands_id != cache->hands.id ||
+		     !gate_is_open(cache)))
 		return get_otherwise(cache, at, len, access, out);
-	mine = hand_mine(&cache->hands);
-	if (unlikely(!mine || !gate_is_open(cache)))
-		return get_otherwise(cache, at, len, access, out);
-	r = recent_of(mine, at);
-	if (r->at != at)
-		return get_indexed(cache, at, len, access, out);
-	mr = hold(r->entry, r->tally, at, len, rights_of(access));
+	id = page_index_find(&cache->index, at >> PAGE_INDEX_SHIFT);
+	if (unlikely(!id))
+		return cache_miss(cache, at, len, access, out);
+	memo->entry = &cache->entries[id];
+	memo->tally = &memo->tallies[id];
+	memo->ended = hands_ended();
+	mr = hold(memo->entry, memo->tally, at, len, rights_of(access));
 	if (unlikely(!mr))
-		return get_again(cache, at, len, access, out);
+		return unhold(cache, at, len, access, out);
+	memo->mr = mr;
 	*out = mr;
 	return 0;
 }
 
 /* -------------------------------------------------------------------- a put */
 
-static __attribute__((noinline)) int put_otherwise(struct pinmem_mr *mr,
-						   enum pinmem_unpin how);
+static int put_otherwise(struct pinmem_mr *mr, enum pinmem_unpin how);
 
-/* The caller has found the region's number, and its hand. */
-static inline int put_number(struct pinmem_cache *c, uint32_t id, struct pinmem_mr *mr,
-			     enum pinmem_unpin how)
+/* Of a region that the thread did not get last. */
+static __attribute__((noinline)) int put_other(struct pinmem_mr *mr,
+					       enum pinmem_unpin how)
 {
-	struct entry *e = &c->entries[id];
+	struct pinmem_cache *c;
+	struct entry *e;
+	uint32_t id;
 
-	if (unlikely(!gate_is_open(c) || hand_memo.hands_id != c->hands.id ||
-		     __atomic_load_n(&e->mr, __ATOMIC_RELAXED) != mr))
+	if (unlikely(!mr || how > PINMEM_DIRTY || !mr->cache_id))
 		return put_otherwise(mr, how);
+	c = mr->cache;
+	id = mr->cache_id;
+	if (unlikely(!gate_is_open(c) || hand_memo.hands_id != c->hands.id))
+		return put_otherwise(mr, how);
+	e = &c->entries[id];
 	if (how == PINMEM_DIRTY && !__atomic_load_n(&e->dirty, __ATOMIC_RELAXED))
 		__atomic_store_n(&e->dirty, 1, __ATOMIC_RELAXED);
-	tally_add(&hand_memo.hand->tallies[id].puts, 1);
+	tally_add(&hand_memo.tallies[id].puts, 1);
 	/* mr may be gone from here on */
 	if (unlikely(!__atomic_load_n(&e->bytes, __ATOMIC_ACQUIRE)))
 		last_put(c, id);
 	return 0;
 }
 
-static __attribute__((noinline)) int put_found(struct pinmem_mr *mr,
-					       enum pinmem_unpin how)
+/* The region has left the cache meanwhile, and may be gone. */
+static __attribute__((noinline)) int put_left(void)
 {
-	if (unlikely(last_found.ended !=
-		     __atomic_load_n(&caches_ended, __ATOMIC_RELAXED)))
-		return put_otherwise(mr, how);
-	return put_number(last_found.cache, last_found.id, mr, how);
+	struct pinmem_cache *c =
+		container_of(hand_memo.hands, struct pinmem_cache, hands);
+
+	last_put(c, (uint32_t)(hand_memo.entry - c->entries));
+	return 0;
 }
 
 int pinmem_cache_put(struct pinmem_mr *mr, enum pinmem_unpin how)
 {
-	if (unlikely(!mr || how > PINMEM_DIRTY))
-		return put_otherwise(mr, how);
-	if (last_found.mr == mr)
-		return put_found(mr, how);
-	if (unlikely(!mr->cache_id))
-		return put_otherwise(mr, how);
-	return put_number(mr->cache, mr->cache_id, mr, how);
+	const struct hand_memo *memo = &hand_memo;
+	struct entry *e = memo->entry;
+
+	if (unlikely(memo->mr != mr || !mr || memo->ended != hands_ended() ||
+		     how > PINMEM_DIRTY))
+		return put_other(mr, how);
+	/* got by this thread, and perhaps put by another: then it may have ended, and
+	 * its memory may be another region's */
+	if (unlikely(__atomic_load_n(&e->mr, __ATOMIC_RELAXED) != mr))
+		return put_other(mr, how);
+	if (how == PINMEM_DIRTY && !__atomic_load_n(&e->dirty, __ATOMIC_RELAXED))
+		__atomic_store_n(&e->dirty, 1, __ATOMIC_RELAXED);
+	tally_add(&memo->tally->puts, 1); /* mr may be gone from here on */
+	if (unlikely(!__atomic_load_n(&e->bytes, __ATOMIC_ACQUIRE)))
+		return put_left();
+	return 0;
 }
 
 /* ------------------------------------------------------------ ends of regions */
@@ -262,25 +225,27 @@ uint64_t cache_leave_all(struct pinmem_cache *c, struct extent of, bool remapped
 	return n;
 }
 
-/* Without the lock. On failure the region is put back for a later sweep. */
+/* Without the lock. On failure the region is put back for a later sweep. The entry
+ * forgets the region before its memory can become another one's. */
 static int release(struct pinmem_cache *c, uint32_t id)
 {
 	struct entry *e = &c->entries[id];
 	struct pinmem_mr *mr = e->mr;
 	uint64_t bytes = mr->len;
-	int rc = region_dereg(mr,
-			      __atomic_load_n(&e->dirty, __ATOMIC_RELAXED)
-				      ? PINMEM_DIRTY
-				      : PINMEM_CLEAN,
-			      NULL);
+	enum pinmem_unpin how = __atomic_load_n(&e->dirty, __ATOMIC_RELAXED)
+					? PINMEM_DIRTY
+					: PINMEM_CLEAN;
+	int rc;
 
+	__atomic_store_n(&e->mr, NULL, __ATOMIC_RELAXED);
+	rc = region_dereg(mr, how, NULL);
 	pthread_mutex_lock(&c->lock);
 	if (rc) {
 		c->stats.release_failures++;
+		__atomic_store_n(&e->mr, mr, __ATOMIC_RELAXED);
 		e->state = ENTRY_LEAVING;
 		entry_list_push(&c->leaving, c->links, id);
 	} else {
-		__atomic_store_n(&e->mr, NULL, __ATOMIC_RELAXED);
 		e->state = ENTRY_FREE;
 		entry_list_push(&c->unused, c->links, id);
 		c->leaving_count--;

@@ -23,6 +23,9 @@
 
 #include "arena.h"
 
+/** PAGE_INDEX_SHIFT - of what counts as a page here, whatever the machine's pages are
+ */
+#define PAGE_INDEX_SHIFT 12
 #define LEAF_BITS 4
 #define NODE_BITS 15
 #define TOP_BITS 17
@@ -89,21 +92,27 @@ static inline uint32_t page_index_word(const char *words, uint64_t at)
 			       __ATOMIC_ACQUIRE);
 }
 
+/* 0 or a value, and not a node: in one comparison */
+static inline bool index_is_last(uint32_t word)
+{
+	return (int32_t)word <= 0;
+}
+
 /** page_index_find - the number of the region that may have @page, or 0. Any thread,
  * no lock. */
 static inline uint32_t page_index_find(const struct page_index *ix, uint64_t page)
 {
 	uint32_t word;
 
-	if (page >> PAGE_INDEX_BITS)
+	if (__builtin_expect(page >> PAGE_INDEX_BITS, 0))
 		return 0;
 	word = __atomic_load_n(&ix->top[page >> (LEAF_BITS + NODE_BITS)],
 			       __ATOMIC_ACQUIRE);
-	if (!word || word & PAGE_INDEX_VALUE)
+	if (__builtin_expect(index_is_last(word), 0))
 		return word & ~PAGE_INDEX_VALUE;
 	word = page_index_word(ix->nodes, (uint64_t)word * NODE_WORDS +
 						  (page >> LEAF_BITS) % NODE_WORDS);
-	if (word & PAGE_INDEX_VALUE || !word)
+	if (__builtin_expect(index_is_last(word), 1))
 		return word & ~PAGE_INDEX_VALUE;
 	return page_index_word(ix->leaves,
 			       (uint64_t)word * LEAF_WORDS + page % LEAF_WORDS);

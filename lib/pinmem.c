@@ -287,7 +287,7 @@ static int access_check(const struct backend *be, unsigned int access)
 	return 0;
 }
 
-static int reg_options_check(const struct pinmem_reg_options *o, unsigned int access)
+int reg_options_check(const struct pinmem_reg_options *o, unsigned int access)
 {
 	if (o->flags & ~REG_FLAGS)
 		return fail(EINVAL, "flags 0x%x are unknown", o->flags & ~REG_FLAGS);

@@ -641,7 +641,7 @@ struct pinmem_cache_options {
  * What a cached region is. pinmem_cache_get() registers whole pages: a peer that holds
  * its rkey reaches the rest of the first and last page, too. Where a new range overlaps
  * cached ones, one region over all of them, with the rights of all of them, takes their
- * place, as long as it is no larger than twice what they are in sum; else the old ones
+ * place, as long as it is no larger than four times the new range; else the old ones
  * leave the cache. So an address is in one region of the cache at most.
  *
  * What stays. The S3-FIFO policy (Yang et al., SOSP 2023): new regions pass through a
@@ -697,9 +697,10 @@ PINMEM_API int pinmem_cache_destroy(struct pinmem_cache *cache);
  * miss registers as pinmem_reg() does; threads that miss the same range together
  * register it once. The region is not one whose mapping was changed before the call, by
  * a system call that has returned; (munmap(2) frees addresses a moment before its event
- * is sent, and another thread's mmap(2) may be given them, and ask, in that moment;) if the mapping changes later, the region stays registered (to the old pages) until it
- * is put, and nobody gets it again. A STAGED region is always the caller's alone.
- * Not for signal handlers.
+ * is sent, and another thread's mmap(2) may be given them, and ask, in that moment;) if
+ * the mapping changes later, the region stays registered (to the old pages) until it is
+ * put, and nobody gets it again. A STAGED region is always the caller's alone. Not for
+ * signal handlers.
  *
  * Return: 0, or what pinmem_reg() returns, and its sentence.
  */
@@ -743,7 +744,7 @@ PINMEM_API int pinmem_cache_flush(struct pinmem_cache *cache);
  * @alone:    held, but registered for one caller and not kept
  * @max_regions, @max_bytes: the limits
  * @memory:   bytes that the cache itself takes, index included
- * @hits, @misses: @hits + @misses = successful gets + failures
+ * @hits, @misses: in sum the gets; those of no valid range apart
  * @waits:    misses that waited for another thread's registration of the same range
  * @registrations: made for misses
  * @merges:   registrations that took the place of overlapping ones

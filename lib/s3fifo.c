@@ -139,13 +139,15 @@ void s3fifo_leave(struct s3fifo *q, uint32_t id, bool evicted)
 		*ghost_at(q, h) = ghost_mark(h);
 }
 
-static bool small_is_large(const struct s3fifo *q)
+/* Small has more than its share, or main has nobody to give: all are held (so many in
+ * a row that it seems so). */
+static bool small_is_next(const struct s3fifo *q, unsigned int held)
 {
 	uint64_t count = q->small.list.count;
 
-	return count &&
-	       (count * SMALL_SHARE >= q->max_count ||
-		q->small.bytes >= q->max_bytes / SMALL_SHARE || !q->main.list.count);
+	return count && (count * SMALL_SHARE >= q->max_count ||
+			 q->small.bytes >= q->max_bytes / SMALL_SHARE ||
+			 held >= q->main.list.count || held >= HELD_MAX / 2);
 }
 
 /* Hits go on meanwhile: one more or less does not matter. */
@@ -172,7 +174,7 @@ uint32_t s3fifo_victim(struct s3fifo *q, bool (*idle)(uint32_t id, void *arg),
 	uint64_t steps = (USES_MAX + 2) * s3fifo_count(q) + 1;
 
 	while (held < HELD_MAX && s3fifo_count(q) && steps--) {
-		bool small = small_is_large(q);
+		bool small = small_is_next(q, held);
 		uint32_t id = small ? q->small.list.first : q->main.list.first;
 		struct entry *e = &q->entries[id];
 		uint8_t uses = __atomic_load_n(&e->uses, __ATOMIC_RELAXED);

@@ -49,6 +49,7 @@
 
 struct slot {
 	pthread_rwlock_t lock;
+	pthread_mutex_t bytes; /* one verifies at a time */
 	char *at;
 	size_t len;
 	bool shared;
@@ -229,9 +230,11 @@ static void judged_get(struct thread *t, struct slot *s, unsigned int w)
 	}
 	t->gets++;
 	if (seen != s->version || !rng_below(&t->rng, 32)) {
+		pthread_mutex_lock(&s->bytes);
 		judge(t, worlds[w], &h,
 		      at + rng_below(&t->rng, (len - 64) / 64 + 1) * 64,
 		      change_names[s->last]);
+		pthread_mutex_unlock(&s->bytes);
 		__atomic_store_n(&s->verified[w], s->version, __ATOMIC_RELAXED);
 	}
 	dispose(t, worlds[w], &h);
@@ -443,6 +446,7 @@ static void slots_init(void)
 		struct slot *s = &slots[i];
 
 		pthread_rwlock_init(&s->lock, NULL);
+		pthread_mutex_init(&s->bytes, NULL);
 		s->at = all + i * SLOT_SPAN;
 		s->len = i % 8 == 7 ? 2 * MiB : PAGE * (2 + rng_below(&r, 63));
 		s->shared = i % 4 == 3 && i % 8 != 7;
