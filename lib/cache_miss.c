@@ -359,6 +359,8 @@ int cache_miss(struct pinmem_cache *c, uintptr_t at, size_t len, unsigned int ac
 	reserve(c);
 	rc = fly(c, &m, &mr);
 	settled = !rc && is_settled(c, &m, mr);
+	if (!rc && c->monitor && !m.watched) /* what was pinned is what is watched */
+		m.watched = monitor_confirm(c->monitor);
 
 	pthread_mutex_lock(&c->lock);
 	land(c, &m);

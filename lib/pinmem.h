@@ -662,7 +662,15 @@ struct pinmem_cache_options {
  * that such files keep their pages, or that it calls pinmem_cache_invalidate() itself.
  * Not seen either, and to be followed by pinmem_cache_invalidate() if they ever meet a
  * cached range: shmat(2) with SHM_REMAP, remap_file_pages(2), MADV_GUARD_INSTALL.
- * (SysV segments are not kept: shmdt(2) sends no event.)
+ * (SysV segments are not kept: shmdt(2) sends no event.) And the kernel gives addresses
+ * free a moment before it sends the event: while one thread is still in its munmap(2),
+ * another's mmap(2) may be given them, and a get by that one, in that moment, may find
+ * the old region. From when munmap(2) has returned, nobody does.
+ *
+ * What watching does to a program: a system call that changes a watched mapping waits
+ * until the monitor's thread has read of it (some microseconds); a watched mapping does
+ * not merge with a new neighbour; mremap(2) over several mappings at once (Linux 6.17)
+ * says EFAULT.
  *
  * Return: 0, or
  *   -EINVAL, -E2BIG  bad options
@@ -696,8 +704,7 @@ PINMEM_API int pinmem_cache_destroy(struct pinmem_cache *cache);
  * A hit takes no lock, makes no system call, and does not wait for anybody's pin. A
  * miss registers as pinmem_reg() does; threads that miss the same range together
  * register it once. The region is not one whose mapping was changed before the call, by
- * a system call that has returned; (munmap(2) frees addresses a moment before its event
- * is sent, and another thread's mmap(2) may be given them, and ask, in that moment;) if
+ * a system call that has returned; if
  * the mapping changes later, the region stays registered (to the old pages) until it is
  * put, and nobody gets it again. A STAGED region is always the caller's alone. Not for
  * signal handlers.

@@ -186,6 +186,12 @@ command_line()
 		expect "--seconds $size is wrong" 2 err '--seconds' \
 			"$PINMEM" bench register --seconds "$size"
 	done
+	expect "bench: a plot of another kind" 2 err "not 'x.gif'" \
+		"$PINMEM" bench cache --plot x.gif
+	expect "bench register has no plot" 2 err 'no plot' \
+		"$PINMEM" bench register --plot x.svg
+	expect "bench: --json= without a name" 2 err 'name of a file' \
+		"$PINMEM" bench cache --json=
 	expect "check without a target" 2 err 'name a file' "$PINMEM" check
 	expect "an unknown access is told" 2 err "not 'x'" "$PINMEM" check --anon 4K --access x
 	expect "an empty access is told" 2 err "not ''" "$PINMEM" check --anon 4K --access ''
@@ -300,14 +306,19 @@ doctor()
 	also "… and the kernel's features" out '^  PROCMAP_QUERY +(yes|part|no) '
 	also "… and the limits" out 'RLIMIT_MEMLOCK'
 	also "… and NUMA nodes" out '^NUMA nodes'
+	also "… and whether a cache works" out '^  (It works for this user: by userfaultfd|No monitor works)'
+	also "… and how many mappings there may be" out 'max_map_count: a process may have [0-9]+'
 	never "… without colour in a pipe" "$(printf '\033')"
 	expect "doctor --json" 0 out . "$PINMEM" doctor --json
 	json "… has a verdict and all pinners" \
 		'j["verdict"]["ceiling"] > 0 and [p["name"] for p in j["pinners"]] == ["verbs", "io_uring", "mlock"]'
+	json "… has the cache's monitor, or why there is none" \
+		'(j["cache"]["monitor"] == "userfaultfd") != bool(j["cache"]["why"]) and j["cache"]["mappings"] > 0'
 	is_root || return
 	expect "doctor of an ordinary user" 0 out 'pin up to 8 MiB with io_uring' \
 		as_nobody 8192 "$NOBODY_PINMEM" doctor
 	also "… says what to do for more" out 'To pin 1 GiB'
+	also "… has a cache, too, without any right" out 'It works for this user: by userfaultfd'
 	expect "doctor when nothing may be pinned" 1 out 'Nothing can be pinned' \
 		as_nobody 0 "$NOBODY_PINMEM" doctor
 }
@@ -383,6 +394,46 @@ bench()
 		as_nobody 8192 "$NOBODY_PINMEM" bench register --quick --seconds 0.01
 }
 
+# Speed is not judged here: that numbers are there, and in the JSON the same ones.
+bench_cache()
+{
+	local plot=()
+	command -v gnuplot >/dev/null && plot=(--plot "$DIR/cache.svg")
+	expect "bench cache" 0 out '^ +4096 +1 +[0-9]' "$PINMEM" bench cache --quick \
+		--seconds 0.05 --json "$DIR/cache.json" "${plot[@]}"
+	also "… shows its goals" out '(met|short)'
+	also "… measures a miss" out '^  pinmem +[0-9.]+ (ns|µs)'
+	also "… and hits while somebody pins" out '^ +pinning +[0-9]'
+	cp "$DIR/cache.json" "$OUT" 2>>"$ERR"
+	json "… writes the JSON that it is asked for" \
+		'all(l["pinmem"]["ns"] > 0 and l["pinmem"]["spread"] >= 0 for l in j["hits"] if "state" not in l) and j["miss"]["pinmem"]["raw_ns"] > 0'
+	bench_cache_plot
+	: >"$DIR/libucs.so.0"
+	expect "bench cache without libucx has nothing to compare with" 0 out 'libucx: ' \
+		env LD_LIBRARY_PATH="$DIR:${LD_LIBRARY_PATH-}" \
+		"$PINMEM" bench cache --quick --seconds 0.02
+	never "… and shows no ratio" '≥ 10 x'
+	rm "$DIR/libucs.so.0"
+	expect "bench cache: a JSON file that cannot be" 1 err 'none/x.json' \
+		"$PINMEM" bench cache --quick --seconds 0.01 --json "$DIR/none/x.json"
+	is_root || return
+	expect "bench cache of an ordinary user skips what is too large" 0 out 'skipped' \
+		as_nobody 8192 "$NOBODY_PINMEM" bench cache --quick --seconds 0.02
+}
+
+bench_cache_plot()
+{
+	name="… and draws it as SVG and as PNG"
+	if ! command -v gnuplot >/dev/null; then
+		skip "no gnuplot"
+	elif grep -q '<svg' "$DIR/cache.svg" && grep -q 'pinmem, 2 threads' "$DIR/cache.svg" &&
+		[ "$(head -c 4 "$DIR/cache.png" | tail -c 3)" = PNG ]; then
+		ok
+	else
+		not_ok "no such files, or not with two curves"
+	fi
+}
+
 top()
 {
 	local worker found=n
@@ -437,6 +488,7 @@ if [ "$code" = 0 ]; then
 	doctor
 	demo
 	bench
+	bench_cache
 	top
 	terminal
 else

@@ -8,10 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/utsname.h>
 #include <time.h>
 
 #include "args.h"
 #include "out.h"
+#include "pinmem.h"
+#include "plot.h"
 #include "sys.h"
 #include "tool.h"
 
@@ -26,10 +29,17 @@ static const char help[] =
 	"\n"
 	"  register        register and unregister regions, against the raw io_uring\n"
 	"                  interface in the same run\n"
+	"  cache           what a hit costs, a miss, an invalidation, in time and "
+	"memory,\n"
+	"                  against libucx's ucs_rcache in the same run\n"
 	"\n"
 	"  --seconds N     time for each line (1)\n"
-	"  --quick         0.2 s for each line\n"
+	"  --quick         0.2 s for each line; cache: up to 100000 regions\n"
 	"  --json          one JSON value instead of tables\n"
+	"  --json FILE     the same into a file, besides the tables (--json=FILE)\n"
+	"  --plot FILE     cache: draw cost by number of regions (gnuplot); FILE ends "
+	"in\n"
+	"                  .svg or .png, and both are written\n"
 	"  --progress      show progress also where stderr is no terminal\n"
 	"\n"
 	"Goals are shown for information: the exit code is 0 whatever the speed, 1 if\n"
@@ -108,14 +118,20 @@ static int calibrate(const struct bench_pair *pair, unsigned int *batch)
 
 /* Who goes first changes, for the second finds the caches as the first left them; at
  * random, for what disturbs may come in turns too. */
-static bool coin(void)
+static uint64_t dice(void)
 {
 	static uint64_t state = 88172645463325252ull; /* xorshift64 */
 
 	state ^= state << 13;
 	state ^= state >> 7;
 	state ^= state << 17;
-	return state >> 63;
+	return state >> 32;
+}
+
+static int interrupted(void)
+{
+	snprintf(bench_why, sizeof(bench_why), "interrupted");
+	return -ECANCELED;
 }
 
 static int one_pair(const struct bench_pair *pair, unsigned int batch, bool ours_first,
@@ -142,11 +158,9 @@ static int collect(const struct bench_pair *pair, double seconds, unsigned int b
 	for (unsigned int turn = 0; s->n < PAIRS_MAX; turn++) {
 		if (s->n >= PAIRS_LEAST && spent >= budget)
 			return 0;
-		if (stop_requested()) {
-			snprintf(bench_why, sizeof(bench_why), "interrupted");
-			return -ECANCELED;
-		}
-		rc = one_pair(pair, batch, coin(), &s->base[s->n], &s->ours[s->n]);
+		if (stop_requested())
+			return interrupted();
+		rc = one_pair(pair, batch, dice() & 1, &s->base[s->n], &s->ours[s->n]);
 		if (rc)
 			return rc;
 		if (turn >= warm)
@@ -174,6 +188,96 @@ int bench_run(const struct bench_pair *pair, double seconds, struct bench_result
 	progress_clear();
 	free(s);
 	return rc;
+}
+
+static void shuffle(unsigned int *order, unsigned int n)
+{
+	for (unsigned int i = 0; i < n; i++) {
+		unsigned int j = (unsigned int)(dice() % (i + 1));
+
+		order[i] = order[j];
+		order[j] = i;
+	}
+}
+
+int bench_take_turns(const char *what, const struct bench_way *ways, unsigned int n,
+		     unsigned int rounds)
+{
+	unsigned int order[BENCH_WAYS_MAX];
+	int rc = 0;
+
+	for (int round = -1; round < (int)rounds && !rc; round++) {
+		shuffle(order, n);
+		for (unsigned int i = 0; i < n && !rc; i++) {
+			const struct bench_way *way = &ways[order[i]];
+
+			rc = stop_requested() ? interrupted()
+					      : way->fn(way->ctx, round);
+			progress_show(what, (unsigned int)(round + 1) * n + i,
+				      (uint64_t)(rounds + 1) * n);
+		}
+	}
+	progress_clear();
+	return rc;
+}
+
+double bench_median(const double *v, unsigned int n)
+{
+	double work[BENCH_ROUNDS_MAX];
+
+	sorted(work, v, n);
+	return middle(work, n);
+}
+
+double bench_spread(const double *v, unsigned int n)
+{
+	double work[BENCH_ROUNDS_MAX], median;
+
+	sorted(work, v, n);
+	median = middle(work, n);
+	return median > 0 ? (work[n * 3 / 4] - work[n / 4]) / median : 0;
+}
+
+double bench_ratio(const double *a, const double *b, unsigned int n)
+{
+	double work[BENCH_ROUNDS_MAX];
+
+	for (unsigned int i = 0; i < n; i++)
+		work[i] = a[i] / b[i];
+	qsort(work, n, sizeof(*work), by_value);
+	return middle(work, n);
+}
+
+/* The first line of /proc/cpuinfo that begins with "model name"; "?" if none does. */
+static void cpu_name(char *name, size_t size)
+{
+	FILE *f = fopen("/proc/cpuinfo", "re");
+	char line[256], *colon;
+
+	snprintf(name, size, "?");
+	while (f && fgets(line, sizeof(line), f)) {
+		colon = strstr(line, ": ");
+		if (strncmp(line, "model name", 10) != 0 || !colon)
+			continue;
+		colon[strcspn(colon, "\n")] = '\0';
+		snprintf(name, size, "%s", colon + 2);
+		break;
+	}
+	if (f)
+		fclose(f);
+}
+
+json_t *bench_machine(void)
+{
+	struct utsname u;
+	char cpu[200];
+
+	uname(&u);
+	cpu_name(cpu, sizeof(cpu));
+	return json_pack("{ss, ss, ss, so, si, sI}", "pinmem", pinmem_version(),
+			 "kernel", u.release, "architecture", u.machine, "cpu",
+			 json_text(cpu), "cpus", (int)sys_cpus(), "memory",
+			 (json_int_t)sys_meminfo("MemTotal"));
 }
 
 static uint64_t clock_ns(clockid_t clock)
@@ -228,57 +332,106 @@ void bench_free_cpu(void)
 
 /* ------------------------------------------------------------ command line */
 
-static const struct {
+static const struct bench {
 	const char *name;
 	int (*run)(const struct bench_options *opts, json_t *root);
+	bool plots;
 } benches[] = {
-	{ "register", bench_register },
+	{ "register", bench_register, false },
+	{ "cache", bench_cache, true },
 };
 
-enum { OPT_SECONDS = OPT_OWN };
+enum { OPT_SECONDS = OPT_OWN, OPT_JSON_FILE, OPT_PLOT };
 
+/* Not COMMON_OPTIONS: here --json may name a file. */
 static const struct option options[] = {
-	COMMON_OPTIONS,
+	FLAG("help", OPT_HELP),
+	FLAG("progress", OPT_PROGRESS),
+	{ "json", optional_argument, NULL, OPT_JSON_FILE },
 	QUICK_OPTION,
 	VALUE("seconds", OPT_SECONDS),
+	VALUE("plot", OPT_PLOT),
 	END_OF_OPTIONS,
 };
 
+/** struct line - the command line. @json_file: NULL: none */
+struct line {
+	int argc;
+	char **argv;
+	struct common common;
+	struct bench_options opts;
+	const char *json_file;
+};
+
+static const struct bench *find_bench(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(benches); i++)
+		if (!strcmp(name, benches[i].name))
+			return &benches[i];
+	return NULL;
+}
+
+/* --json=FILE, --json FILE, or --json alone, also before the bench's name. */
+static int take_json(const char *arg, struct line *line)
+{
+	const char *next = optind < line->argc ? line->argv[optind] : NULL;
+
+	if (!arg && next && next[0] != '-' && !find_bench(next)) {
+		arg = next;
+		optind++;
+	}
+	line->json_file = arg;
+	line->common.json = !arg;
+	if (!arg || *arg)
+		return 0;
+	complain("--json= wants the name of a file");
+	return EXIT_USAGE;
+}
+
+static int take_plot(const char *arg, struct line *line)
+{
+	line->opts.plot = arg;
+	if (plot_file_ok(arg))
+		return 0;
+	complain("--plot takes a file whose name ends in .svg or .png, not '%s'", arg);
+	return EXIT_USAGE;
+}
+
 static int take_own(int option, const char *arg, void *ctx)
 {
-	struct bench_options *opts = ctx;
+	struct line *line = ctx;
 	char *end;
 
-	(void)option;
-	opts->seconds = strtod(arg, &end);
-	if (end != arg && !*end && opts->seconds > 0 && opts->seconds <= 3600)
+	if (option == OPT_JSON_FILE)
+		return take_json(arg, line);
+	if (option == OPT_PLOT)
+		return take_plot(arg, line);
+	line->opts.seconds = strtod(arg, &end);
+	if (end != arg && !*end && line->opts.seconds > 0 && line->opts.seconds <= 3600)
 		return 0;
 	complain("--seconds takes a number of seconds up to 3600, not '%s'", arg);
 	return EXIT_USAGE;
 }
 
-static int run_bench(const char *name, const struct bench_options *opts)
+static int run_bench(const struct bench *bench, const struct line *line)
 {
-	json_t *root;
-	int code;
+	json_t *root = json_object();
+	int code = bench->run(&line->opts, root);
 
-	for (size_t i = 0; i < ARRAY_SIZE(benches); i++) {
-		if (strcmp(name, benches[i].name) != 0)
-			continue;
-		root = json_object();
-		code = benches[i].run(opts, root);
-		return out_finish(code, root);
+	if (line->json_file && json_dump_file(root, line->json_file, JSON_INDENT(2))) {
+		complain("the results cannot be written to %s: %s", line->json_file,
+			 strerror(errno));
+		code = EXIT_NO;
 	}
-	complain("bench: there is no bench '%s'; see pinmem bench --help", name);
-	return EXIT_USAGE;
+	return out_finish(code, root);
 }
 
 static int run(int argc, char **argv)
 {
-	struct bench_options opts = { 0 };
-	struct common common = { 0 };
-	int code =
-		args_parse(argc, argv, &cmd_bench, options, &common, take_own, &opts);
+	struct line line = { .argc = argc, .argv = argv };
+	const struct bench *bench;
+	int code = args_parse(argc, argv, &cmd_bench, options, &line.common, take_own,
+			      &line);
 
 	if (code != PARSED)
 		return code;
@@ -286,15 +439,25 @@ static int run(int argc, char **argv)
 		complain("bench: name one thing to measure; see pinmem bench --help");
 		return EXIT_USAGE;
 	}
-	opts.quick = common.quick;
-	if (!opts.seconds)
-		opts.seconds = common.quick ? 0.2 : 1;
-	return run_bench(argv[optind], &opts);
+	bench = find_bench(argv[optind]);
+	if (!bench) {
+		complain("bench: there is no bench '%s'; see pinmem bench --help",
+			 argv[optind]);
+		return EXIT_USAGE;
+	}
+	if (line.opts.plot && !bench->plots) {
+		complain("bench %s: there is no plot of it", bench->name);
+		return EXIT_USAGE;
+	}
+	line.opts.quick = line.common.quick;
+	if (!line.opts.seconds)
+		line.opts.seconds = line.common.quick ? 0.2 : 1;
+	return run_bench(bench, &line);
 }
 
 const struct command cmd_bench = {
 	"bench",
-	"measure against the raw interfaces, in the same run",
+	"measure against the raw interfaces and libucx, in the same run",
 	help,
 	run,
 };

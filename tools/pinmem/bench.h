@@ -42,6 +42,34 @@ struct bench_result {
 	unsigned int batch, pairs;
 };
 
+#define BENCH_ROUNDS_MAX 64
+#define BENCH_WAYS_MAX 8
+/**
+ * struct bench_way - one of several ways that take turns.
+ * @fn: does it once, long enough to be measured, and keeps what came out;
+ *      @round: from 0; -1: the warm-up, which does not count.
+ *      Return: 0; negative: bench_why.
+ */
+struct bench_way {
+	int (*fn)(void *ctx, int round);
+	void *ctx;
+};
+
+/**
+ * bench_take_turns - a warm-up, then @rounds rounds of all ways, each round in another
+ * order. @what: for the progress bar. Return: 0; negative: bench_why.
+ */
+int bench_take_turns(const char *what, const struct bench_way *ways, unsigned int n,
+		     unsigned int rounds);
+/** bench_median - of @n values; bench_spread: interquartile range over the median;
+ * bench_ratio: the median of a[i] / b[i]. @n: at most BENCH_ROUNDS_MAX */
+double bench_median(const double *v, unsigned int n);
+double bench_spread(const double *v, unsigned int n);
+double bench_ratio(const double *a, const double *b, unsigned int n);
+
+/** bench_machine - what was measured on: processor, kernel, memory, library. */
+json_t *bench_machine(void);
+
 /** bench_run - measure for about @seconds. Return: 0; negative: bench_why. */
 int bench_run(const struct bench_pair *pair, double seconds, struct bench_result *r);
 
@@ -60,13 +88,21 @@ double stopwatch_ns(const struct stopwatch *w);
 void bench_pin_cpu(void);
 void bench_free_cpu(void);
 
-/** struct bench_options - of the command line. */
+/**
+ * struct bench_options - of the command line.
+ * @seconds: for each line
+ * @plot:    draw a plot into this file, and one with the other of the endings .svg
+ *           and .png; NULL: none
+ */
 struct bench_options {
 	bool quick;
-	double seconds; /* for each line */
+	double seconds;
+	const char *plot;
 };
 
 /** bench_register - see bench_register.c. @root: filled. Return: exit code. */
 int bench_register(const struct bench_options *opts, json_t *root);
+/** bench_cache - see bench_cache.c. @root: filled. Return: exit code. */
+int bench_cache(const struct bench_options *opts, json_t *root);
 
 #endif

@@ -321,6 +321,7 @@ static int run(int argc, char **argv)
 	json_object_set_new(root, "nodes", doctor_nodes());
 	json_object_set_new(root, "dax", doctor_dax(&dax));
 	json_object_set_new(root, "pinners", show_pinners(all, ARRAY_SIZE(all)));
+	json_object_set_new(root, "cache", doctor_cache());
 	json_object_set_new(root, "verdict",
 			    show_verdict(all, ARRAY_SIZE(all), want, dax));
 	return out_finish(best_of(all, ARRAY_SIZE(all)) ? EXIT_YES : EXIT_NO, root);

@@ -26,6 +26,7 @@ struct pinner_health {
 };
 
 json_t *doctor_devices(void);	/* doctor_devices.c */
+json_t *doctor_cache(void);	/* doctor_cache.c */
 json_t *doctor_hugepages(void); /* doctor_memory.c */
 json_t *doctor_nodes(void);
 /** doctor_dax - @found: out: file systems and devices with DAX that can be used */

@@ -272,37 +272,84 @@ static void probe_secret(struct probe_result *r)
 
 /* ----------------------------------------------------- noticing what changes */
 
+/* Return: a descriptor, by the call or by the device (6.1), or a negative errno of the
+ * call. User mode only: no capability and no vm.unprivileged_userfaultfd is needed. */
+static int uffd_new(const char **way)
+{
+	const long flags = O_CLOEXEC | UFFD_USER_MODE_ONLY;
+	long fd = syscall(SYS_userfaultfd, flags);
+	int err = errno, device;
+
+	*way = "userfaultfd(2)";
+	if (fd >= 0)
+		return (int)fd;
+	device = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
+	if (device < 0)
+		return -err;
+	*way = "/dev/userfaultfd";
+	fd = ioctl(device, UAPI_USERFAULTFD_IOC_NEW, flags);
+	close(device);
+	return fd < 0 ? -err : (int)fd;
+}
+
+/* Return: 0 or a negative errno; features that all must be there */
+static int uffd_try(uint64_t features, const char **way)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = features };
+	int fd = uffd_new(way), rc;
+
+	if (fd < 0)
+		return fd;
+	rc = ioctl(fd, UFFDIO_API, &api) ? -errno : 0;
+	if (!rc && !(api.features & UFFD_FEATURE_PAGEFAULT_FLAG_WP))
+		rc = -EOPNOTSUPP;
+	close(fd);
+	return rc;
+}
+
+#define UFFD_EVENTS                                            \
+	(UFFD_FEATURE_EVENT_UNMAP | UFFD_FEATURE_EVENT_REMAP | \
+	 UFFD_FEATURE_EVENT_REMOVE)
+
+static const char *uffd_obstacle(int rc)
+{
+	switch (rc) {
+	case -EPERM:
+		return "a registration cache cannot learn of unmapped memory by itself "
+		       "here, programs must tell it: a seccomp filter (of the "
+		       "container) forbids userfaultfd(2), and /dev/userfaultfd cannot "
+		       "be opened instead";
+	case -ENOSYS:
+		return "a registration cache cannot learn of unmapped memory by itself "
+		       "here, programs must tell it: the kernel was built without "
+		       "CONFIG_USERFAULTFD, or a seccomp filter hides it";
+	default:
+		return "a registration cache cannot learn of unmapped memory by itself "
+		       "here, programs must tell it: the kernel is too old (Linux 5.19, "
+		       "on arm64 6.10)";
+	}
+}
+
 static void probe_uffd(struct probe_result *r)
 {
-	long fd = syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
-	uint64_t unprivileged = 0;
+	const char *way;
+	int rc = uffd_try(UFFD_EVENTS, &way);
 
-	sys_number("/proc/sys/vm/unprivileged_userfaultfd", &unprivileged);
-	if (fd < 0) {
-		set(r, PROBE_NO,
-		    "a registration cache cannot learn of unmapped memory by itself "
-		    "here; programs must tell it",
-		    "%s", sys_errno(errno));
-		return;
-	}
-	close((int)fd);
-	set(r, PROBE_YES,
-	    "a registration cache can learn of unmapped memory by itself, also for "
-	    "unprivileged users",
-	    "user-mode-only, vm.unprivileged_userfaultfd is %" PRIu64 " (not needed)",
-	    unprivileged);
+	if (rc)
+		set(r, PROBE_NO, uffd_obstacle(rc), "%s", sys_errno(rc));
+	else
+		set(r, PROBE_YES,
+		    "a registration cache can learn of unmapped memory by itself, also "
+		    "for unprivileged users",
+		    "by %s, for user mode only: no capability and no sysctl is needed",
+		    way);
 }
 
 static void probe_wp_async(struct probe_result *r)
 {
-	struct uffdio_api api = { .api = UFFD_API, .features = UAPI_UFFD_FEATURE_WP_ASYNC };
-	long fd = syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
-	int rc = -errno;
+	const char *way;
+	int rc = uffd_try(UFFD_EVENTS | UAPI_UFFD_FEATURE_WP_ASYNC, &way);
 
-	if (fd >= 0) {
-		rc = ioctl((int)fd, UFFDIO_API, &api) ? -errno : 0;
-		close((int)fd);
-	}
 	if (rc)
 		set(r, PROBE_NO,
 		    "file mappings cannot be watched for being unmapped, only "
