@@ -43,6 +43,11 @@
 #define TSAN 0
 #endif
 
+/* Where the kernel puts nothing by itself: a hole that is made there is not taken by
+ * somebody else, whom a MAP_FIXED would then destroy. (The sanitizers' own ranges are
+ * elsewhere.) */
+#define LONELY (TSAN ? 0x5000000000ul : 0x200000000000ul)
+
 #define PAGE 4096ul
 #define HUGE (2ul << 20)
 #define COLLAPSE 25 /* MADV_COLLAPSE, 6.1 */
@@ -1220,7 +1225,9 @@ static void the_set_is_never_wrong(void)
 	pthread_t thread[3];
 
 	CHECK_RC(join(&t.r), 0);
-	t.base = anon((SLOTS + 8) * SLOT);
+	t.base = mmap((void *)LONELY, (SLOTS + 8) * SLOT, RW,
+		      ANON | MAP_FIXED_NOREPLACE, -1, 0);
+	CHECK(t.base == (void *)LONELY);
 	pthread_barrier_init(&t.turn, NULL, 4);
 	for (int i = 0; i < 3; i++) {
 		who[i] = (struct torturer){ &t, i };

@@ -309,13 +309,14 @@ static void holders_and_hits_of_a_cached_region_are_seen(void)
 	struct pinmem_cache *cache = NULL;
 	struct pinmem *pm = pinner();
 	struct pinmem_mr *mr = NULL;
-	char *p = anon(PAGE);
+	char *p = anon(PAGE), *at[2];
 	pthread_t thread;
 
 	CHECK_RC(pinmem_cache_create(pm, &o, &cache), 0);
 	CHECK_RC(pinmem_cache_get(cache, p, PAGE, RW, &mr), 0);
-	CHECK(!pthread_create(&thread, NULL, get_twice_and_put_once,
-			      (char *[]){ (char *)cache, p }));
+	at[0] = (char *)cache;
+	at[1] = p;
+	CHECK(!pthread_create(&thread, NULL, get_twice_and_put_once, at));
 	pthread_join(thread, NULL);
 	CHECK_RC(pinmem_mr_list(pm, own_list, &got), 0);
 	CHECK(got.holders == 2 && got.hits == 2 && got.cached == 1);

@@ -325,7 +325,8 @@ static const char *uffd_obstacle(int rc)
 		       "CONFIG_USERFAULTFD, or a seccomp filter hides it";
 	default:
 		return "a registration cache cannot learn of unmapped memory by itself "
-		       "here, programs must tell it: the kernel is too old (Linux 5.19, "
+		       "here, programs must tell it: the kernel is too old (Linux "
+		       "5.19, "
 		       "on arm64 6.10)";
 	}
 }
