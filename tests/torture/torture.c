@@ -74,7 +74,7 @@ struct thread {
 static struct slot slots[SLOTS];
 static struct world *worlds[WORLDS];
 static struct thread threads[THREADS_MAX];
-static unsigned int hitters = 3, changers = 2;
+static unsigned int hitters = 3, changers = 2, own_every = 64;
 static uint64_t seed = 1, max_ops;
 static unsigned int seconds = 10;
 static bool told_nothing, quiet;
@@ -409,7 +409,7 @@ static void *hitter(void *arg)
 	struct thread *t = arg;
 
 	while (!over(t)) {
-		if (rng_below(&t->rng, 64))
+		if (rng_below(&t->rng, own_every))
 			hit_slot(t);
 		else
 			own_memory(t);
@@ -587,6 +587,8 @@ static void usage(void)
 	puts("usage: torture [--seconds N | --ops N] [--seed N] [--threads "
 	     "HITTERS,CHANGERS]\n"
 	     "               [--rdma DEVICE,DEVICE] [--library FILE] [--quiet]\n"
+	     "               [--own N]   every Nth operation with memory that comes "
+	     "and goes\n"
 	     "               [--nobody-tells]   a cache without a monitor: must be "
 	     "found stale\n"
 	     "       torture --compare [--rounds N]   change by change, and against "
@@ -596,7 +598,7 @@ static void usage(void)
 
 int main(int argc, char **argv)
 {
-	enum { RDMA = 256, LIBRARY, NOBODY, COMPARE, ROUNDS, QUIET };
+	enum { RDMA = 256, LIBRARY, NOBODY, COMPARE, ROUNDS, QUIET, OWN };
 	static const struct option options[] = {
 		{ "seconds", 1, NULL, 's' },
 		{ "ops", 1, NULL, 'o' },
@@ -608,6 +610,7 @@ int main(int argc, char **argv)
 		{ "compare", 0, NULL, COMPARE },
 		{ "rounds", 1, NULL, ROUNDS },
 		{ "quiet", 0, NULL, QUIET },
+		{ "own", 1, NULL, OWN },
 		{ NULL, 0, NULL, 0 },
 	};
 	unsigned int rounds = 50;
@@ -648,6 +651,11 @@ int main(int argc, char **argv)
 			break;
 		case QUIET:
 			quiet = true;
+			break;
+		case OWN:
+			own_every = (unsigned int)atoi(optarg);
+			if (!own_every)
+				usage();
 			break;
 		default:
 			usage();
