@@ -344,7 +344,7 @@ static void own_stack(struct thread *t)
 	pthread_attr_destroy(&attr);
 }
 
-static void own_library(struct thread *t)
+static void load_and_use(struct thread *t)
 {
 	void *handle = library ? dlopen(library, RTLD_NOW) : NULL;
 	char *bss, *data;
@@ -356,6 +356,17 @@ static void own_library(struct thread *t)
 	use(t, bss, 64 * KiB, "a library's .bss");
 	use(t, data, 8 * KiB, "a library's .data");
 	dlclose(handle);
+}
+
+/* One at a time: to two threads it would be the same memory. */
+static void own_library(struct thread *t)
+{
+	static pthread_mutex_t one = PTHREAD_MUTEX_INITIALIZER;
+
+	if (pthread_mutex_trylock(&one))
+		return;
+	load_and_use(t);
+	pthread_mutex_unlock(&one);
 }
 
 static void own_mapping(struct thread *t)
