@@ -285,6 +285,8 @@ static int register_attempt(struct monitor_source *s, struct monitor *m,
 		return found;
 	if (!found || maps->vma.start > a->start || maps->vma.end < a->end)
 		return -EAGAIN;
+	if (sysv(maps)) /* it came between; and would go without an event */
+		return -EAGAIN;
 	return rc ? register_error(rc) : monitor_confirm(m);
 }
 

@@ -471,8 +471,9 @@ static const struct change {
 	{ "mremap away", do_move, SMALL, "R[0,8)U[0,8)", 0 },
 	{ "mremap away a part", do_move_part, SMALL, "R[2,4)U[2,4)", 0 },
 	{ "mremap away and grow", do_move_and_grow, SMALL, "R[2,4)U[2,4)", NEWER },
-	{ "mremap away and shrink", do_move_and_shrink, SMALL, "R[2,4)U[4,6)U[2,4)",
-	  NEWER },
+	/* before 6.17 the event of the move reaches over what is cut off, too */
+	{ "mremap away and shrink", do_move_and_shrink, SMALL,
+	  "R[2,4)U[4,6)U[2,4)|R[2,6)U[4,6)U[2,4)", NEWER },
 	{ "mremap DONTUNMAP", do_move_pages_only, SMALL, "R[0,8)", NEWER },
 	{ "mremap to shrink", do_shrink, SMALL, "U[4,8)", 0 },
 	{ "mremap of something onto it", do_move_onto, SMALL, "U[2,4)", 0 },
@@ -515,12 +516,26 @@ static void spell(struct recorder *r, uint64_t from, const struct area *a,
 	}
 }
 
+/* "this|or that", as kernels differ */
+static bool one_of(const char *text, const char *wanted)
+{
+	size_t length = strlen(text);
+
+	for (const char *at = wanted; at; at = strchr(at, '|')) {
+		at += *at == '|';
+		if (!strncmp(at, text, length) && (!at[length] || at[length] == '|'))
+			return true;
+	}
+	return false;
+}
+
 /* THPs of the reserve may not lie in the way of 4 KiB units; tests put it back. */
 static void try_change(struct recorder *r, const struct change *c, enum kind k)
 {
 	struct area a;
 	char text[256];
 	uint64_t before;
+	bool as_wanted;
 	long rc;
 
 	if (!area_map(&a, k)) {
@@ -536,10 +551,11 @@ static void try_change(struct recorder *r, const struct change *c, enum kind k)
 	}
 	CHECK_RC((int)rc, 0);
 	spell(r, before, &a, text);
-	if (strcmp(text, c->told))
+	as_wanted = one_of(text, c->told);
+	if (!as_wanted)
 		printf("\n    %s of %s: told \"%s\", wanted \"%s\"\n", c->name,
 		       kind_names[k], text, c->told);
-	CU_ASSERT_STRING_EQUAL(text, c->told);
+	CU_ASSERT_TRUE(as_wanted);
 	area_unmap(&a);
 }
 
@@ -569,36 +585,56 @@ static void try_all(const struct change *changes, size_t n)
 	leave(&r);
 }
 
-static void reserve_hugetlb(const char *pages)
-{
-	int fd = open("/proc/sys/vm/nr_hugepages", O_WRONLY | O_CLOEXEC);
+#define HUGETLB_PAGES "/proc/sys/vm/nr_hugepages"
 
-	if (fd < 0)
+static long hugetlb_pages(void)
+{
+	FILE *f = fopen(HUGETLB_PAGES, "re");
+	long n = 0;
+
+	if (f && fscanf(f, "%ld", &n) != 1)
+		n = 0;
+	if (f)
+		fclose(f);
+	return n;
+}
+
+static void set_hugetlb_pages(long n)
+{
+	FILE *f = fopen(HUGETLB_PAGES, "we");
+
+	if (!f)
 		return;
-	if (write(fd, pages, strlen(pages)) < 0)
+	if (fprintf(f, "%ld", n) < 0 || fflush(f))
 		suite_skip("hugetlb pages cannot be reserved");
-	close(fd);
+	fclose(f);
+}
+
+/* With enough hugetlb pages, which are afterwards what they were. */
+static void try_all_with_hugetlb(const struct change *changes, size_t n)
+{
+	long before = hugetlb_pages();
+
+	if (before < 16)
+		set_hugetlb_pages(16);
+	try_all(changes, n);
+	if (before < 16)
+		set_hugetlb_pages(before);
 }
 
 static void changes_are_told(void)
 {
-	reserve_hugetlb("16");
-	try_all(seen, ARRAY_SIZE(seen));
-	reserve_hugetlb("0");
+	try_all_with_hugetlb(seen, ARRAY_SIZE(seen));
 }
 
 static void what_leaves_the_pages_is_not_told(void)
 {
-	reserve_hugetlb("16");
-	try_all(unneeded, ARRAY_SIZE(unneeded));
-	reserve_hugetlb("0");
+	try_all_with_hugetlb(unneeded, ARRAY_SIZE(unneeded));
 }
 
 static void limit_what_no_monitor_sees(void)
 {
-	reserve_hugetlb("16");
-	try_all(limits, ARRAY_SIZE(limits));
-	reserve_hugetlb("0");
+	try_all_with_hugetlb(limits, ARRAY_SIZE(limits));
 }
 
 /* A descriptor of our own, to see what the kernel does without the monitor's care. */
