@@ -33,6 +33,7 @@ struct pinmem_cache {
 	struct entry *entries;
 	struct hands hands;
 	struct page_index index;
+	struct watch *watches; /* of each number; NULL: the gate tells */
 
 	struct pinmem *pm;
 	uint64_t generation;
@@ -40,7 +41,7 @@ struct pinmem_cache {
 	struct monitor *monitor; /* NULL: the caller */
 	struct monitor_listener listener;
 	struct pinmem_reg_options reg;
-	struct arena entry_arena, link_arena;
+	struct arena entry_arena, link_arena, watch_arena;
 	struct link *links;
 	uint64_t numbers;	   /* the last number */
 	pthread_mutex_t grow_lock; /* arena_grow() of all arenas */
@@ -92,6 +93,12 @@ static inline bool serves(const struct entry *e, uintptr_t at, size_t len,
 		rights_suffice(__atomic_load_n(&e->rights, __ATOMIC_RELAXED), rights));
 }
 
+/* Has nothing changed since the region was registered, as far as words tell? */
+static inline bool is_current(const struct pinmem_cache *c, uint32_t id)
+{
+	return likely(!c->watches) || watch_holds(&c->watches[id]);
+}
+
 /* Whole pages of the machine around [at, at+len), in pages of the index. */
 static inline struct extent extent_around(uintptr_t at, size_t len)
 {
@@ -123,6 +130,9 @@ void cache_leave(struct pinmem_cache *c, uint32_t id, bool evicted);
 /** cache_leave_all - all regions with a page of it; @remapped: for their pages are
  * others now. Return: how many. */
 uint64_t cache_leave_all(struct pinmem_cache *c, struct extent of, bool remapped);
+/** cache_expire - under the lock: regions with a page of it that are not current leave.
+ * Return: how many. */
+uint64_t cache_expire(struct pinmem_cache *c, struct extent of);
 /** cache_spoil - under the lock: flights over these pages are not to be kept. */
 void cache_spoil(struct pinmem_cache *c, struct extent of);
 /**

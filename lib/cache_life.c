@@ -38,6 +38,20 @@ static bool changed(struct monitor_listener *l, uintptr_t start, uintptr_t end,
 	return n;
 }
 
+/* On the reader of a monitor with words: all that has changed leaves. */
+static bool look(struct monitor_listener *l)
+{
+	struct pinmem_cache *c = container_of(l, struct pinmem_cache, listener);
+	uint64_t n = 0;
+
+	pthread_mutex_lock(&c->lock);
+	for (uint32_t id = 1; id < c->used; id++)
+		if (c->entries[id].bytes && !is_current(c, id))
+			n += cache_expire(c, extent_of(c, id));
+	pthread_mutex_unlock(&c->lock);
+	return n;
+}
+
 static void reap(struct monitor_listener *l)
 {
 	cache_sweep(container_of(l, struct pinmem_cache, listener), NULL);
@@ -89,6 +103,7 @@ static void cache_free(struct pinmem_cache *c)
 	page_index_fini(&c->index);
 	arena_fini(&c->entry_arena);
 	arena_fini(&c->link_arena);
+	arena_fini(&c->watch_arena);
 	hands_fini(&c->hands);
 	free(c);
 }
@@ -120,11 +135,27 @@ static int tables_init(struct pinmem_cache *c, uint64_t regions, uint64_t bytes)
 	return rc;
 }
 
+/* From now on a monitor with words calls look(): it finds no entry yet. */
+static int watches_init(struct pinmem_cache *c)
+{
+	int rc = arena_init(&c->watch_arena, sizeof(struct watch), c->numbers + 1);
+
+	if (!rc)
+		rc = arena_grow(&c->watch_arena, 1);
+	if (rc)
+		monitor_close(c->monitor, &c->listener);
+	else
+		c->watches = (struct watch *)(void *)c->watch_arena.base;
+	return rc;
+}
+
 static int watch_begin(struct pinmem_cache *c, enum pinmem_monitor kind)
 {
 	int rc;
 
-	c->listener = (struct monitor_listener){ .changed = changed, .reap = reap };
+	c->listener = (struct monitor_listener){ .changed = changed,
+						 .look = look,
+						 .reap = reap };
 	c->stats.monitor = PINMEM_MONITOR_CALLER;
 	c->gate = process_gate(&c->gate_open);
 	if (kind == PINMEM_MONITOR_CALLER)
@@ -134,7 +165,7 @@ static int watch_begin(struct pinmem_cache *c, enum pinmem_monitor kind)
 		return rc;
 	c->gate = monitor_gate(c->monitor);
 	c->gate_open = MONITOR_GATE_OPEN;
-	return 0;
+	return monitor_has_words(c->monitor) ? watches_init(c) : 0;
 }
 
 /* Without membarrier(2) every get and put takes the lock: see mr_cache.c. */
@@ -301,7 +332,8 @@ int pinmem_cache_invalidate(struct pinmem_cache *cache, const void *addr, size_t
 static uint64_t memory_in_use(const struct pinmem_cache *c)
 {
 	return sizeof(*c) + c->entry_arena.usable + c->link_arena.usable +
-	       page_index_bytes(&c->index) + hands_bytes(&c->hands, c->used) +
+	       c->watch_arena.usable + page_index_bytes(&c->index) +
+	       hands_bytes(&c->hands, c->used) +
 	       c->queue.ghosts * sizeof(*c->queue.ghost);
 }
 

@@ -9,6 +9,9 @@
 
 /* A region over several may be so many times as long as the range asked for. */
 #define MERGE_MAX 4
+/* Pinning may itself change the mapping (a page is copied, or migrated): so often it is
+ * done again, and finds the pages in their place. */
+#define TRIES_MAX 3
 /* A miss waits for so many registrations of others, then makes its own. */
 #define WAITS_MAX 3
 /* Entries made ready ahead, so that threads that miss together find one each. */
@@ -22,18 +25,23 @@ struct miss {
 	uintptr_t at;
 	size_t len;
 	struct hand *mine;
-	bool known;  /* was evicted not long ago */
-	bool room;   /* the limits allow to keep it */
-	int watched; /* 0, or why it cannot be watched */
+	struct watch watch;
+	bool known;   /* was evicted not long ago */
+	bool settled; /* see is_settled() */
+	bool room;    /* the limits allow to keep it */
+	int watched;  /* 0, or why it cannot be watched */
 };
 
 /* Under the lock, where the index is exact. Return: the region, held; NULL. */
 static struct pinmem_mr *look(struct pinmem_cache *c, struct miss *m)
 {
-	uint32_t id = page_index_find(&c->index, m->of.first);
-	struct entry *e = &c->entries[id];
+	struct entry *e;
+	uint32_t id;
 	uint8_t uses;
 
+	cache_expire(c, m->of);
+	id = page_index_find(&c->index, m->of.first);
+	e = &c->entries[id];
 	if (!id || !serves(e, m->at, m->len, m->rights))
 		return NULL;
 	tally_add(&m->mine->tallies[id].gets, 1);
@@ -219,21 +227,72 @@ static void reserve(struct pinmem_cache *c)
 		want = c->numbers + 1;
 	arena_grow(&c->entry_arena, want);
 	arena_grow(&c->link_arena, want);
+	if (c->watches)
+		arena_grow(&c->watch_arena, want);
 	page_index_reserve(&c->index);
 	pthread_mutex_unlock(&c->grow_lock);
+}
+
+static uintptr_t flight_start(const struct flight *f)
+{
+	return (uintptr_t)(f->of.first << PAGE_INDEX_SHIFT);
+}
+
+static uintptr_t flight_end(const struct flight *f)
+{
+	return (uintptr_t)((f->of.last + 1) << PAGE_INDEX_SHIFT);
 }
 
 static int register_range(struct pinmem_cache *c, const struct flight *f,
 			  struct pinmem_mr **mr)
 {
-	size_t bytes = extent_pages(f->of) << PAGE_INDEX_SHIFT;
+	size_t bytes = flight_end(f) - flight_start(f);
 	int rc;
 
 	do {
-		rc = pinmem_reg(c->pm,
-				(void *)(uintptr_t)(f->of.first << PAGE_INDEX_SHIFT),
-				bytes, access_of(f->rights), &c->reg, mr);
+		rc = pinmem_reg(c->pm, (void *)flight_start(f), bytes,
+				access_of(f->rights), &c->reg, mr);
 	} while ((rc == -ENOMEM || rc == -ENOSPC) && relieve(c, bytes));
+	return rc;
+}
+
+/* Can only the monitor's events take the pages away? (ODP follows the page tables.) */
+static bool is_settled(const struct pinmem_cache *c, const struct miss *m,
+		       const struct pinmem_mr *mr)
+{
+	if (c->watches || mr->mode == PINMEM_ODP || mr->plain)
+		return true;
+	return backing_settled(flight_start(&m->flight), flight_end(&m->flight),
+			       c->trusted);
+}
+
+/* Watch first, then register and look what it is; then find out whether that is still
+ * what is watched. What is not is registered nevertheless, but not to be kept. */
+static int watch_and_register(struct pinmem_cache *c, struct miss *m,
+			      struct pinmem_mr **mr)
+{
+	const struct flight *f = &m->flight;
+	int rc;
+
+	m->settled = true;
+	if (!c->monitor)
+		return register_range(c, f, mr);
+	for (int i = 1;; i++) {
+		m->watched = monitor_watch(c->monitor, flight_start(f), flight_end(f),
+					   &m->watch);
+		rc = register_range(c, f, mr);
+		m->settled = !rc && is_settled(c, m, *mr);
+		if (rc || m->watched)
+			break;
+		m->watched =
+			watch_holds(&m->watch) ? monitor_confirm(c->monitor) : -EAGAIN;
+		if (!m->watched || !m->watch.word || i == TRIES_MAX ||
+		    pinmem_dereg(*mr, PINMEM_CLEAN, NULL))
+			break;
+		monitor_unwatch(c->monitor, &m->watch);
+	}
+	if (rc)
+		monitor_unwatch(c->monitor, &m->watch);
 	return rc;
 }
 
@@ -243,20 +302,15 @@ static int fly(struct pinmem_cache *c, struct miss *m, struct pinmem_mr **mr)
 	struct flight *f = &m->flight;
 	bool merged = f->of.first != m->of.first || f->of.last != m->of.last ||
 		      f->rights != m->rights;
-	int rc;
+	int rc = watch_and_register(c, m, mr);
 
-	m->watched = 0;
-	if (c->monitor)
-		m->watched = monitor_watch(c->monitor, f->of.first << PAGE_INDEX_SHIFT,
-					   (f->of.last + 1) << PAGE_INDEX_SHIFT);
-	rc = register_range(c, f, mr);
 	if (!rc || !merged)
 		return rc;
 	pthread_mutex_lock(&c->lock);
 	f->of = m->of;
 	f->rights = m->rights;
 	pthread_mutex_unlock(&c->lock);
-	return register_range(c, f, mr);
+	return watch_and_register(c, m, mr);
 }
 
 static uint32_t number_take(struct pinmem_cache *c)
@@ -264,7 +318,8 @@ static uint32_t number_take(struct pinmem_cache *c)
 	uint32_t id = entry_list_pop(&c->unused, c->links);
 
 	if (!id && c->used <= c->numbers && c->used < arena_ready(&c->entry_arena) &&
-	    c->used < arena_ready(&c->link_arena)) {
+	    c->used < arena_ready(&c->link_arena) &&
+	    (!c->watches || c->used < arena_ready(&c->watch_arena))) {
 		id = c->used;
 		__atomic_store_n(&c->used, id + 1, __ATOMIC_RELAXED);
 	}
@@ -297,6 +352,8 @@ static bool enter(struct pinmem_cache *c, struct miss *m, struct pinmem_mr *mr)
 	__atomic_store_n(&e->uses, 0, __ATOMIC_RELAXED);
 	__atomic_store_n(&e->dirty, 0, __ATOMIC_RELAXED);
 	__atomic_store_n(&e->mr, mr, __ATOMIC_RELAXED);
+	if (c->watches)
+		c->watches[id] = m->watch;
 	tally_add(&m->mine->tallies[id].gets, 1);
 	c->gets_missed++;
 	__atomic_store_n(&e->bytes, extent_pages(f->of) << PAGE_INDEX_SHIFT,
@@ -307,7 +364,7 @@ static bool enter(struct pinmem_cache *c, struct miss *m, struct pinmem_mr *mr)
 
 /* Why a region is for this caller alone; NULL: it may be kept. */
 static uint64_t *reason_alone(struct pinmem_cache *c, const struct miss *m,
-			      const struct pinmem_mr *mr, bool settled)
+			      const struct pinmem_mr *mr)
 {
 	if (mr->mode == PINMEM_STAGED)
 		return &c->stats.alone_other;
@@ -315,21 +372,11 @@ static uint64_t *reason_alone(struct pinmem_cache *c, const struct miss *m,
 		return &c->stats.alone_raced;
 	if (m->watched)
 		return &c->stats.alone_monitor;
-	if (!settled)
+	if (!m->settled)
 		return &c->stats.alone_file;
 	if (!m->room)
 		return &c->stats.alone_full;
 	return NULL;
-}
-
-/* Can only the monitor's events take the pages away? (ODP follows the page tables.) */
-static bool is_settled(const struct pinmem_cache *c, const struct miss *m,
-		       const struct pinmem_mr *mr)
-{
-	if (!c->monitor || mr->mode == PINMEM_ODP || mr->plain)
-		return true;
-	return backing_settled(m->flight.of.first << PAGE_INDEX_SHIFT,
-			       (m->flight.of.last + 1) << PAGE_INDEX_SHIFT, c->trusted);
 }
 
 int cache_miss(struct pinmem_cache *c, uintptr_t at, size_t len, unsigned int access,
@@ -337,7 +384,7 @@ int cache_miss(struct pinmem_cache *c, uintptr_t at, size_t len, unsigned int ac
 {
 	struct miss m = { .at = at, .len = len };
 	struct pinmem_mr *mr;
-	bool settled, left;
+	bool left;
 	uint64_t *why;
 	int rc = cache_settle(c);
 
@@ -358,25 +405,25 @@ int cache_miss(struct pinmem_cache *c, uintptr_t at, size_t len, unsigned int ac
 	}
 	reserve(c);
 	rc = fly(c, &m, &mr);
-	settled = !rc && is_settled(c, &m, mr);
-	if (!rc && c->monitor && !m.watched) /* what was pinned is what is watched */
-		m.watched = monitor_confirm(c->monitor);
-
 	pthread_mutex_lock(&c->lock);
 	land(c, &m);
 	if (!rc) {
 		c->stats.registrations++;
-		why = reason_alone(c, &m, mr, settled);
+		why = reason_alone(c, &m, mr);
 		if (!why && !enter(c, &m, mr))
 			why = &c->stats.alone_other;
 		if (why) {
 			++*why;
 			c->stats.alone++;
 			__atomic_store_n(&mr->cache, c, __ATOMIC_RELEASE);
+		} else {
+			m.watch = (struct watch){ 0 }; /* it is the entry's now */
 		}
 	}
 	left = c->leaving.count;
 	pthread_mutex_unlock(&c->lock);
+	if (c->monitor)
+		monitor_unwatch(c->monitor, &m.watch);
 	if (left)
 		cache_sweep(c, NULL);
 	if (rc)

@@ -102,7 +102,8 @@ int result_copy(void *caller, const void *result, size_t known, const char *what
 
 const char *pinmem_backend_name(enum pinmem_backend backend)
 {
-	static const char *const names[] = { "auto", "verbs", "io_uring", "mlock" };
+	static const char *const names[] = { "auto", "verbs", "io_uring", "pin_track",
+					     "mlock" };
 
 	return NAME(names, backend);
 }
@@ -137,6 +138,7 @@ const char *pinmem_monitor_name(enum pinmem_monitor monitor)
 	static const char *const names[] = {
 		[PINMEM_MONITOR_AUTO] = "auto",
 		[PINMEM_MONITOR_USERFAULTFD] = "userfaultfd",
+		[PINMEM_MONITOR_PIN_TRACK] = "pin_track",
 		[PINMEM_MONITOR_CALLER] = "caller",
 	};
 

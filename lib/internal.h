@@ -11,7 +11,8 @@
  *
  * Who may call whom (arrows point one way; nothing below calls upwards):
  *
- *   mr_cache.c, cache_miss.c, cache_life.c ──> monitor.c ──> monitor_uffd.c
+ *   mr_cache.c, cache_miss.c, cache_life.c ──> monitor.c ──> monitor_uffd.c,
+ *      |                                                   monitor_pin_track.c
  *      |──> hands.c, page_index.c, s3fifo.c ──> arena.c
  *      v
  *   pinmem.c ──> verdict.c ──> backing.c ──> maps.c, mapfile.c
@@ -19,7 +20,8 @@
  *      └──> region.c ──> memlock.c ──> usage.c, cgroup.c; numa.c, populate.c
  *              └──> odp_fallback.c ──> alloc.c, populate.c
  *                      └──> segments.c ──> struct backend_ops
- *                                             └──> backend_{verbs,uring,mlock}.c
+ *                                             └──> backend_{verbs,uring,pin_track,
+ *                                                   mlock}.c
  *   all  ──> error.c, process.c, uapi.h
  *   backing.c is also asked by region.c and odp_fallback.c (what went wrong?), by
  *   cache_miss.c (can a file be truncated under it?), by
@@ -186,6 +188,7 @@ struct backend_caps {
 	bool odp_whole_pages; /* see struct pinmem_info */
 	bool odp;	      /* explicit ODP regions */
 	bool always_writes;   /* pins for writing whatever the access */
+	bool no_dax_copies;   /* refuses private DAX mappings, copied or not */
 	bool iova;	      /* registers with an address other than its own */
 	enum unpin_rule unpin;
 	enum pinmem_counter counter;
@@ -196,13 +199,16 @@ struct backend_caps {
 	char device[64];
 };
 
-/** struct segment - one registration. @addr, @len and @iova are the input. */
+/** struct segment - one registration. @addr, @len, @iova, @dirty_at_pin: the input. */
 struct segment {
 	void *addr; /* what is pinned: the target or the copy */
 	size_t len;
-	uint64_t iova; /* what verbs calls it */
+	uint64_t iova;	   /* what verbs calls it */
+	bool dirty_at_pin; /* populate_write() was called for that; do it
+			    * again if it costs nothing */
 	uint32_t lkey, rkey;
-	int slot; /* io_uring buffer index, -1 */
+	int slot;     /* io_uring buffer index, -1 */
+	uint64_t pin; /* pin_track: its id; 0: none */
 	struct ibv_mr *ibv_mr;
 };
 
@@ -219,7 +225,9 @@ struct backend {
  * @close: @forked: called in a child: free memory and descriptors, do nothing
  *         that reaches the parent's pins
  * @pin_odp: NULL where caps.odp can never be
- * @unpin: @how matters with UNPIN_AS_TOLD only
+ * @unpin: @how matters with UNPIN_AS_TOLD only. There -ESTALE says that what was
+ *         pinned for reading cannot be dirtied (its mapping is gone, or not writable
+ *         any more): it is still pinned, and can be released CLEAN.
  * @prefetch: -EOPNOTSUPP: the caller touches the pages instead; may be NULL
  * @slots: io_uring; NULL elsewhere
  */
@@ -237,6 +245,7 @@ struct backend_ops {
 
 extern const struct backend_ops backend_verbs;
 extern const struct backend_ops backend_uring;
+extern const struct backend_ops backend_pin_track;
 extern const struct backend_ops backend_mlock;
 
 /** backend_verbs_class - the directory of sysfs that lists verbs devices */

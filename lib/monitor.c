@@ -24,6 +24,10 @@
  * read, the two pass one CPU to and fro, which was tried against a reader that polls on
  * for a while, and is faster.
  *
+ * With words (struct watch) all of that is the kernel's: the gate stays open, and the
+ * reader is nobody's but the reaper's. It looks through all that is watched, so it
+ * rests after each time (RESTS).
+ *
  * Fork. struct monitor lies in pages which a child gets zeroed. A child can therefore
  * tell that a monitor is not its own (the number of the process in it is not its), and
  * finds the gate shut. It starts one of its own in other pages; so does the lock that
@@ -52,6 +56,9 @@
 #define PROBES 64
 #define PATIENT 32
 #define MOMENT_NS 20000
+
+/* With words: the reader rests so many times as long as it has worked. */
+#define RESTS 10
 
 /* Stacks that are enough for what listeners do there; they release regions on the
  * reaper's. */
@@ -83,7 +90,7 @@ struct monitor {
  * are when nobody holds them. */
 static struct running {
 	pthread_mutex_t lock;
-	struct monitor *uffd;
+	struct monitor *of[PINMEM_MONITOR_CALLER];
 } * running;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -136,10 +143,12 @@ static bool take_events(struct monitor *m)
 
 	pthread_mutex_lock(&m->events);
 	/* in every thread's view before the read() that lets the changer go */
-	__atomic_store_n(&m->gate, MONITOR_GATE_SHUT, __ATOMIC_SEQ_CST);
+	if (!m->ops->words)
+		__atomic_store_n(&m->gate, MONITOR_GATE_SHUT, __ATOMIC_SEQ_CST);
 	if (!m->ops->take(m->source, m))
 		m->fds[0] = -1; /* poll() passes it over */
-	__atomic_store_n(&m->gate, MONITOR_GATE_OPEN, __ATOMIC_RELEASE);
+	if (!m->ops->words)
+		__atomic_store_n(&m->gate, MONITOR_GATE_OPEN, __ATOMIC_RELEASE);
 	told = m->told;
 	m->told = false;
 	pthread_mutex_unlock(&m->events);
@@ -156,14 +165,38 @@ void monitor_tell(struct monitor *m, uintptr_t start, uintptr_t end,
 		}
 }
 
+void monitor_look(struct monitor *m)
+{
+	for (struct monitor_listener *l = m->listeners; l; l = l->next)
+		if (l->look(l)) {
+			__atomic_store_n(&l->due, 1, __ATOMIC_RELEASE);
+			m->told = true;
+		}
+}
+
+/* Until the time is over, or the reader is to stop: that stays readable. */
+static void rest(struct monitor *m, uint64_t ns)
+{
+	struct pollfd stop = { .fd = m->fds[1], .events = POLLIN };
+	const struct timespec t = { .tv_sec = (time_t)(ns / 1000000000),
+				    .tv_nsec = (long)(ns % 1000000000) };
+
+	ppoll(&stop, 1, &t, NULL);
+}
+
 static void *reader(void *arg)
 {
 	struct monitor *m = arg;
+	uint64_t begin;
 
 	pthread_setname_np(pthread_self(), "pinmem-reader");
-	while (await_events(m))
+	while (await_events(m)) {
+		begin = now_ns();
 		if (take_events(m))
 			sem_post(&m->wanted);
+		if (m->ops->words)
+			rest(m, RESTS * (now_ns() - begin));
+	}
 	return NULL;
 }
 
@@ -341,25 +374,44 @@ static void detach(struct monitor *m, struct monitor_listener *l)
 	pthread_mutex_unlock(&m->reaping_lock);
 }
 
-int monitor_open(enum pinmem_monitor kind, struct monitor_listener *l,
-		 struct monitor **m, enum pinmem_monitor *got)
+/* Under running->lock: the monitor of this kind, started if it is the first use. */
+static int running_one(const struct monitor_ops *ops, struct monitor **m)
 {
 	int rc = 0;
 
-	if (kind != PINMEM_MONITOR_AUTO && kind != PINMEM_MONITOR_USERFAULTFD)
+	if (!running->of[ops->kind])
+		rc = start(ops, &running->of[ops->kind]);
+	*m = running->of[ops->kind];
+	return rc;
+}
+
+/* AUTO: /dev/pin_track sees more, and sees it earlier; most kernels lack it. */
+static int running_for(enum pinmem_monitor kind, struct monitor **m)
+{
+	if (kind == PINMEM_MONITOR_PIN_TRACK)
+		return running_one(&monitor_pin_track, m);
+	if (kind == PINMEM_MONITOR_AUTO && !running_one(&monitor_pin_track, m))
+		return 0;
+	return running_one(&monitor_uffd, m);
+}
+
+int monitor_open(enum pinmem_monitor kind, struct monitor_listener *l,
+		 struct monitor **m, enum pinmem_monitor *got)
+{
+	int rc;
+
+	if ((unsigned int)kind >= PINMEM_MONITOR_CALLER)
 		return fail(EINVAL, "%s is not a monitor",
 			    kind == PINMEM_MONITOR_CALLER ? "the caller" : "this");
 	pthread_once(&once, make_running);
 	if (!running)
 		return fail(ENOMEM, "no memory for a monitor");
 	pthread_mutex_lock(&running->lock);
-	if (!running->uffd)
-		rc = start(&monitor_uffd, &running->uffd);
+	rc = running_for(kind, m);
 	if (!rc) {
-		running->uffd->users++;
-		attach(running->uffd, l);
-		*m = running->uffd;
-		*got = running->uffd->ops->kind;
+		(*m)->users++;
+		attach(*m, l);
+		*got = (*m)->ops->kind;
 	}
 	pthread_mutex_unlock(&running->lock);
 	return rc;
@@ -372,7 +424,7 @@ void monitor_close(struct monitor *m, struct monitor_listener *l)
 	detach(m, l);
 	pthread_mutex_lock(&running->lock);
 	if (!--m->users) {
-		running->uffd = NULL;
+		running->of[m->ops->kind] = NULL;
 		stop(m);
 	}
 	pthread_mutex_unlock(&running->lock);
@@ -394,12 +446,19 @@ int monitor_settle(struct monitor *m)
 	return 0;
 }
 
+bool monitor_has_words(const struct monitor *m)
+{
+	return m->ops->words;
+}
+
 int monitor_confirm(struct monitor *m)
 {
 	const struct timespec moment = { .tv_nsec = MOMENT_NS };
 
 	if (!ours(m))
 		return fail(ECHILD, "the monitor belongs to the parent process");
+	if (m->ops->words)
+		return 0;
 	for (int i = 0; i < PROBES; i++) {
 		if (!m->ops->under_way(m->source))
 			return monitor_settle(m); /* what was read is told */
@@ -411,15 +470,23 @@ int monitor_confirm(struct monitor *m)
 	return -EAGAIN;
 }
 
-int monitor_watch(struct monitor *m, uintptr_t start, uintptr_t end)
+int monitor_watch(struct monitor *m, uintptr_t start, uintptr_t end, struct watch *w)
 {
 	int rc = monitor_settle(m);
 
-	return rc ? rc : m->ops->watch(m->source, m, start, end);
+	*w = (struct watch){ 0 };
+	return rc ? rc : m->ops->watch(m->source, m, start, end, w);
+}
+
+void monitor_unwatch(struct monitor *m, struct watch *w)
+{
+	if (w->word && ours(m))
+		m->ops->unwatch(m->source, w);
+	*w = (struct watch){ 0 };
 }
 
 void monitor_distrust(struct monitor *m, uintptr_t start, uintptr_t end)
 {
-	if (ours(m))
+	if (ours(m) && m->ops->distrust)
 		m->ops->distrust(m->source, start, end);
 }

@@ -403,13 +403,14 @@ static int reserve(struct monitor_source *s)
 }
 
 static int uffd_watch(struct monitor_source *s, struct monitor *m, uintptr_t start,
-		      uintptr_t end)
+		      uintptr_t end, struct watch *w)
 {
 	uint64_t discard, now;
 	uintptr_t at;
 	bool low;
 	int rc;
 
+	(void)w; /* the gate tells */
 	pthread_mutex_lock(&s->lock);
 	rc = s->gone ? -EINVAL : 0;
 	discard = last_discard(s, start, end);

@@ -36,6 +36,10 @@
  *    regions concerned. A get that begins after the change finds the gate shut (and
  *    waits for the handling, not for any pin), or finds bytes == 0.
  *
+ *    Where the monitor gives words instead (struct watch), the gate is shut in a forked
+ *    child only, and the region's word is compared, once it is held: the kernel changes
+ *    it before it changes the mapping.
+ *
  * Releasing. A region that has left the cache is released by the sweep that finds no
  * holder, else by the put that makes the sum zero. A put lowers its counter, then reads
  * bytes; 0 means that it may be the last one, and it looks under the lock. Rule 1 read
@@ -128,7 +132,7 @@ int pinmem_cache_get(struct pinmem_cache *cache, void *addr, size_t len,
 	memo->tally = &memo->tallies[id];
 	memo->ended = hands_ended();
 	mr = hold(memo->entry, memo->tally, at, len, rights_of(access));
-	if (unlikely(!mr))
+	if (unlikely(!mr) || unlikely(!is_current(cache, id)))
 		return unhold(cache, at, len, access, out);
 	memo->mr = mr;
 	*out = mr;
@@ -209,6 +213,25 @@ void cache_leave(struct pinmem_cache *c, uint32_t id, bool evicted)
 	entry_list_push(&c->leaving, c->links, id);
 }
 
+uint64_t cache_expire(struct pinmem_cache *c, struct extent of)
+{
+	uint64_t n = 0;
+	uint32_t id;
+
+	if (!c->watches)
+		return 0;
+	while ((id = page_index_next(&c->index, of))) {
+		of.first = extent_of(c, id).last + 1;
+		if (is_current(c, id))
+			continue;
+		__atomic_store_n(&c->entries[id].mr->remapped, true, __ATOMIC_RELAXED);
+		cache_leave(c, id, false);
+		n++;
+	}
+	c->stats.changed += n;
+	return n;
+}
+
 uint64_t cache_leave_all(struct pinmem_cache *c, struct extent of, bool remapped)
 {
 	uint64_t n = 0;
@@ -238,6 +261,8 @@ static int release(struct pinmem_cache *c, uint32_t id)
 	int rc;
 
 	__atomic_store_n(&e->mr, NULL, __ATOMIC_RELAXED);
+	if (c->watches && c->monitor)
+		monitor_unwatch(c->monitor, &c->watches[id]);
 	rc = region_dereg(mr, how, NULL);
 	pthread_mutex_lock(&c->lock);
 	if (rc) {

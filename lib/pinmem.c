@@ -91,7 +91,7 @@ free_pinner:
  */
 static int open_auto(const struct pinmem_options *opts, struct pinmem **out)
 {
-	char verbs[110], why[256];
+	char verbs[110], uring[110], why[256];
 	int rc;
 
 	if (opts->ring)
@@ -109,8 +109,14 @@ static int open_auto(const struct pinmem_options *opts, struct pinmem **out)
 	rc = pinmem_open_ops(&backend_uring, opts, why, out);
 	if (!rc)
 		return 0;
-	snprintf(why, sizeof(why), "no verbs (%s), no io_uring (%.110s)", verbs,
-		 pinmem_errmsg());
+	snprintf(uring, sizeof(uring), "%s", pinmem_errmsg());
+	snprintf(why, sizeof(why), "no verbs (%s), no io_uring (%s)", verbs, uring);
+	rc = pinmem_open_ops(&backend_pin_track, opts, why, out);
+	if (!rc)
+		return 0;
+	snprintf(why, sizeof(why),
+		 "no verbs (%.64s), no io_uring (%.64s), no pin_track (%.64s)", verbs,
+		 uring, pinmem_errmsg());
 	return pinmem_open_ops(&backend_mlock, opts, why, out);
 }
 
@@ -148,6 +154,7 @@ int pinmem_open(const struct pinmem_options *opts, struct pinmem **pm)
 	static const struct backend_ops *const backends[] = {
 		[PINMEM_BACKEND_VERBS] = &backend_verbs,
 		[PINMEM_BACKEND_URING] = &backend_uring,
+		[PINMEM_BACKEND_PIN_TRACK] = &backend_pin_track,
 		[PINMEM_BACKEND_MLOCK] = &backend_mlock,
 	};
 	struct pinmem_options o;

@@ -64,11 +64,15 @@ struct pinmem_mr; /* a region; opaque */
 
 /** enum pinmem_backend - whose pins a pinner takes. */
 enum pinmem_backend {
-	PINMEM_BACKEND_AUTO = 0, /* a verbs device if there is one, else
-				  * io_uring, else mlock */
-	PINMEM_BACKEND_VERBS,	 /* RDMA memory regions: ibv_reg_mr(3) */
-	PINMEM_BACKEND_URING,	 /* io_uring registered buffers */
-	PINMEM_BACKEND_MLOCK,	 /* mlock(2): resident, *not* pinned */
+	PINMEM_BACKEND_AUTO = 0,  /* a verbs device if there is one, else io_uring,
+				   * else /dev/pin_track, else mlock */
+	PINMEM_BACKEND_VERBS,	  /* RDMA memory regions: ibv_reg_mr(3) */
+	PINMEM_BACKEND_URING,	  /* io_uring registered buffers */
+	PINMEM_BACKEND_PIN_TRACK, /* /dev/pin_track (kernel/pin_track.patch): a pin
+				   * without a device's registration, for what
+				   * reaches the pages in its own way; its release
+				   * is CLEAN or DIRTY exactly as told */
+	PINMEM_BACKEND_MLOCK,	  /* mlock(2): resident, *not* pinned */
 };
 
 /** enum pinmem_mode - what a region is. */
@@ -600,13 +604,15 @@ struct pinmem_cache; /* a cache of regions; opaque */
 enum pinmem_monitor {
 	PINMEM_MONITOR_AUTO = 0,    /* the best that works here, or fail */
 	PINMEM_MONITOR_USERFAULTFD, /* userfaultfd(2) events, Linux 5.19 */
+	PINMEM_MONITOR_PIN_TRACK,   /* words of /dev/pin_track, which a kernel with
+				     * kernel/pin_track.patch has; AUTO takes it first */
 	PINMEM_MONITOR_CALLER,	    /* nothing: the caller promises to call
 				     * pinmem_cache_invalidate() whenever pages of
 				     * a cached region were taken away or mapped
 				     * anew, files' pages included */
 };
 
-/** pinmem_monitor_name - "userfaultfd", …; never NULL; static storage. */
+/** pinmem_monitor_name - "userfaultfd", "pin_track", …; never NULL; static storage. */
 PINMEM_API const char *pinmem_monitor_name(enum pinmem_monitor monitor);
 
 #define PINMEM_CACHE_TRUST_FILES (1u << 0)
@@ -667,14 +673,20 @@ struct pinmem_cache_options {
  * another's mmap(2) may be given them, and a get by that one, in that moment, may find
  * the old region. From when munmap(2) has returned, nobody does.
  *
- * What watching does to a program: a system call that changes a watched mapping waits
+ * With /dev/pin_track there is no exception: truncation and holes, all of the above and
+ * the moment of munmap are seen, files are kept without anybody's word, and nobody waits
+ * for the monitor. There a hit also compares a word that the kernel changes before it
+ * changes the mapping. (A migration that the pin prevents changes it, too: then the
+ * region is registered anew.) A region takes 145 bytes of the kernel's memory.
+ *
+ * What watching by userfaultfd does to a program: a system call that changes a watched mapping waits
  * until the monitor's thread has read of it (some microseconds); a watched mapping does
  * not merge with a new neighbour; mremap(2) over several mappings at once (Linux 6.17)
  * says EFAULT.
  *
  * Return: 0, or
  *   -EINVAL, -E2BIG  bad options
- *   -EOPNOTSUPP      no monitor works here (the sentence says why: a seccomp filter, a
+ *   -EOPNOTSUPP      no monitor, or not the one asked for, works here (the sentence says why: a seccomp filter, a
  *                    kernel without userfaultfd); PINMEM_MONITOR_CALLER always works
  *   -ECHILD          the pinner belongs to the parent process
  *   -ENOMEM, -EMFILE, -EAGAIN (no thread) from the kernel
@@ -758,8 +770,9 @@ PINMEM_API int pinmem_cache_flush(struct pinmem_cache *cache);
  * @evictions: regions that had to leave to keep the limits
  * @relieved: … or because the kernel had no memlock, memory or slots left
  * @thrash:   misses on what was evicted not long ago: the cache is too small
- * @unmapped, @remapped, @discarded, @invalidated: regions that left because of munmap
- *            (MAP_FIXED, brk, …), mremap, madvise, pinmem_cache_invalidate()/_flush()
+ * @unmapped, @remapped, @discarded, @changed, @invalidated: regions that left because of
+ *            munmap (MAP_FIXED, brk, …), mremap, madvise, any of these or others
+ *            (/dev/pin_track does not tell which), pinmem_cache_invalidate()/_flush()
  * @deferred: releases that a last holder made
  * @alone_file, @alone_monitor, @alone_full, @alone_raced, @alone_other: registered for
  *            one caller, since: a file behind it may be truncated; it cannot be watched
@@ -790,6 +803,7 @@ struct pinmem_cache_stats {
 	uint64_t unmapped;
 	uint64_t remapped;
 	uint64_t discarded;
+	uint64_t changed;
 	uint64_t invalidated;
 	uint64_t deferred;
 	uint64_t alone_file;

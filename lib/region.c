@@ -138,7 +138,9 @@ enum pinmem_unpin region_outcome(const struct pinmem_mr *mr, enum pinmem_unpin h
 		return PINMEM_CLEAN;
 	switch (mr->pm->be->caps.unpin) {
 	case UNPIN_AS_TOLD:
-		return how;
+		if (pins_for_writing(mr))
+			return how;
+		break; /* through the mapping */
 	case UNPIN_DIRTIES_WRITABLE:
 		if (mr->access & PINMEM_ACCESS_WRITES)
 			return PINMEM_DIRTY;
@@ -186,7 +188,14 @@ int region_release(struct pinmem_mr *mr, enum pinmem_unpin how, enum pinmem_unpi
 
 	if (must_redirty(mr, how))
 		outcome = redirty(mr);
+	else if (mr->pm->be->caps.unpin == UNPIN_AS_TOLD)
+		how = outcome;
 	rc = region_unpin(mr, how);
+	if (rc == -ESTALE && how == PINMEM_DIRTY) {
+		/* the same as with redirty(): the release goes on, and tells */
+		outcome = PINMEM_CLEAN;
+		rc = region_unpin(mr, outcome);
+	}
 	if (rc)
 		return rc;
 	if (mr->mode == PINMEM_STAGED)

@@ -73,6 +73,8 @@ int region_pin(struct pinmem_mr *mr, uintptr_t base,
 		seg->addr = (void *)(base + done);
 		seg->len = mr->len - done < max ? mr->len - done : max;
 		seg->iova = mr->addr + done;
+		seg->dirty_at_pin = mr->mode == PINMEM_PINNED &&
+				    (opts->flags & PINMEM_REG_DIRTY_AT_PIN);
 		seg->slot = -1;
 		rc = tell_pin(opts, done, mr->len);
 		if (!rc && mr->mode == PINMEM_ODP)

@@ -3,8 +3,9 @@
  * uapi.h - kernel interfaces newer than Debian 12's kernel headers (6.1).
  *
  * The layouts are the kernel's ABI, from include/uapi/linux/fs.h, io_uring.h and
- * mman.h of Linux 6.12 and later. They have names of our own, so that newer system
- * headers do not clash. Whether the running kernel has them is found by trying.
+ * mman.h of Linux 6.12 and later, and pin_track.h of kernel/pin_track.patch. They have
+ * names of our own, so that newer system headers do not clash. Whether the running
+ * kernel has them is found by trying.
  */
 #ifndef PINMEM_UAPI_H
 #define PINMEM_UAPI_H
@@ -87,5 +88,108 @@ struct uapi_clone_buffers {
 };
 #define UAPI_IORING_REGISTER_CLONE_BUFFERS 30
 #define UAPI_IORING_CLONE_DST_REPLACE (1U << 1)
+
+/*
+ * /dev/pin_track (kernel/pin_track.patch; Documentation/misc-devices/pin_track.rst).
+ * Each structure begins with its size, as the caller knows it. All but INFO is EPERM
+ * from any other address space than the one that opened the file.
+ */
+struct uapi_pin_track_slot { /* of the file's mapping */
+	__u64 invalidations;
+	__u64 protections;
+};
+
+#define UAPI_PIN_TRACK_WRITE (1U << 0)
+#define UAPI_PIN_TRACK_DIRTY_AT_PIN (1U << 1)
+#define UAPI_PIN_TRACK_NO_SLOT (1U << 2)
+struct uapi_pin_track_pin {
+	__u32 size;
+	__u32 flags;
+	__u64 addr;
+	__u64 len;
+	__u64 cookie;
+	__u64 id;
+	__u64 generation;
+	__u64 pages;
+	__u32 slot;
+	__u32 reserved;
+};
+
+#define UAPI_PIN_TRACK_CLEAN (1U << 0)
+#define UAPI_PIN_TRACK_DIRTY (1U << 1)
+struct uapi_pin_track_unpin { /* UNPIN, UNWATCH (without flags) */
+	__u32 size;
+	__u32 flags;
+	__u64 id;
+};
+
+struct uapi_pin_track_watch {
+	__u32 size;
+	__u32 flags;
+	__u64 addr;
+	__u64 len;
+	__u64 id;
+	__u64 generation;
+	__u32 slot;
+	__u32 reserved;
+};
+
+#define UAPI_PIN_TRACK_COMPARE (1U << 0)
+#define UAPI_PIN_TRACK_STALE (1U << 0) /* bits of state */
+#define UAPI_PIN_TRACK_IS_WRITE (1U << 1)
+#define UAPI_PIN_TRACK_IS_DIRTIED (1U << 2)
+#define UAPI_PIN_TRACK_IS_FILE (1U << 3)
+#define UAPI_PIN_TRACK_IS_WATCH (1U << 4)
+struct uapi_pin_track_query {
+	__u32 size;
+	__u32 flags;
+	__u64 id;
+	__u64 nodes;
+	__u32 nr_nodes;
+	__u32 state;
+	__u64 addr;
+	__u64 len;
+	__u64 cookie;
+	__u64 pages;
+	__u64 folios;
+	__u64 dirty;
+	__u64 age_ns;
+	__u64 invalidations;
+	__u64 protections;
+	__u64 moved;
+	__u64 ino;
+	__u32 dev_major;
+	__u32 dev_minor;
+	__u32 slot;
+	__u32 reserved;
+};
+
+#define UAPI_PIN_TRACK_FEATURE_PIN (1ULL << 0)
+#define UAPI_PIN_TRACK_FEATURE_DIRTY_AT_PIN (1ULL << 1)
+#define UAPI_PIN_TRACK_FEATURE_SLOTS (1ULL << 2)
+#define UAPI_PIN_TRACK_FEATURE_WATCH (1ULL << 3)
+#define UAPI_PIN_TRACK_FEATURE_COMPARE (1ULL << 4)
+#define UAPI_PIN_TRACK_OWNER (1U << 0) /* bit of state */
+struct uapi_pin_track_info {
+	__u32 size;
+	__u32 flags;
+	__u32 version;
+	__u32 state;
+	__u64 features;
+	__u64 max_len;
+	__u64 max_slots;
+	__u64 map_len;
+	__u64 pins;
+	__u64 watches;
+	__u64 pages;
+	__u64 mm_pages;
+};
+
+#define UAPI_PIN_TRACK_IOC_PIN _IO(0xBC, 0x00)
+#define UAPI_PIN_TRACK_IOC_UNPIN _IO(0xBC, 0x01)
+#define UAPI_PIN_TRACK_IOC_WATCH _IO(0xBC, 0x02)
+#define UAPI_PIN_TRACK_IOC_UNWATCH _IO(0xBC, 0x03)
+#define UAPI_PIN_TRACK_IOC_QUERY _IO(0xBC, 0x04)
+#define UAPI_PIN_TRACK_IOC_INFO _IO(0xBC, 0x05)
 
 #endif

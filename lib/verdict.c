@@ -90,7 +90,8 @@ static enum problem examine(const struct judge *j, const struct mapping *m)
 	if (m->backing == PINMEM_SECRET)
 		return SECRET;
 	/* GUP looks at this before it looks at the rights */
-	if (j->caps->pins && m->backing == PINMEM_FSDAX && !m->copied)
+	if (j->caps->pins && m->backing == PINMEM_FSDAX &&
+	    (!m->copied || j->caps->no_dax_copies))
 		return FSDAX;
 	p = protection(j, m);
 	if (p || !j->caps->pins)
@@ -170,9 +171,13 @@ static const char *const wrong[] = {
 		"pin for writing is refused (by Linux since 6.5)",
 };
 
-/* The same for mlock(2), where it differs */
+/* The same for mlock(2) and pin_track, where it differs */
 static const char *wrong_for(const struct judge *j, enum problem p)
 {
+	if (p == FSDAX && j->worst.copied)
+		return "is a private mapping of a file on a DAX file system: its pages "
+		       "are copies now, but this backend refuses such mappings "
+		       "whatever was touched before";
 	if (!j->caps->pins && p == DEVICE)
 		return "is device memory: mlock(2) has nothing to do there";
 	if (!j->caps->pins && p == SECRET)
@@ -215,7 +220,7 @@ static const char *more_help(const struct judge *j)
 		return "";
 	if (m->doubt)
 		return ", or give a descriptor of the file (PINMEM_REG_FD)";
-	if (j->problem == FSDAX && !m->shared && m->writable)
+	if (j->problem == FSDAX && !m->shared && m->writable && !j->caps->no_dax_copies)
 		return ", or write to every page first: copies may be pinned";
 	if (j->problem == WRITEBACK)
 		return j->caps->always_writes ? ", or use a memfd or MAP_PRIVATE"

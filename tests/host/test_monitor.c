@@ -120,7 +120,7 @@ static int join(struct recorder *r)
 	memset(r, 0, sizeof(*r));
 	r->l.changed = record;
 	r->l.reap = count_reap;
-	rc = monitor_open(PINMEM_MONITOR_AUTO, &r->l, &r->m, &kind);
+	rc = monitor_open(PINMEM_MONITOR_USERFAULTFD, &r->l, &r->m, &kind);
 	if (!rc && kind != PINMEM_MONITOR_USERFAULTFD)
 		rc = -EPROTO;
 	return rc;
@@ -139,7 +139,9 @@ static uint64_t events(struct recorder *r)
 
 static int watch(struct recorder *r, const void *at, size_t len)
 {
-	return monitor_watch(r->m, (uintptr_t)at, (uintptr_t)at + len);
+	struct watch w;
+
+	return monitor_watch(r->m, (uintptr_t)at, (uintptr_t)at + len, &w);
 }
 
 /* Has an event since the @from-th touched, or (@all) covered the range? */
@@ -827,12 +829,15 @@ static void munmap_is_told_when_it_is_done(void)
 {
 	struct witness w = { .l = { .changed = is_it_unmapped, .reap = no_reap } };
 	enum pinmem_monitor kind;
+	struct watch watched;
 	char *p;
 
 	CHECK_RC(monitor_open(PINMEM_MONITOR_USERFAULTFD, &w.l, &w.m, &kind), 0);
 	for (int i = 0; i < 100; i++) {
 		p = anon(PAGE);
-		CHECK_RC(monitor_watch(w.m, (uintptr_t)p, (uintptr_t)p + PAGE), 0);
+		CHECK_RC(
+			monitor_watch(w.m, (uintptr_t)p, (uintptr_t)p + PAGE, &watched),
+			0);
 		CHECK_RC(raw_unmap(p, PAGE), 0);
 		CHECK_RC(monitor_settle(w.m), 0); /* before it is mapped anew */
 	}

@@ -15,7 +15,9 @@
  * is sent. A thread whose mmap() gets them in these microseconds, while the munmap()
  * has not returned, may find the old region. Memory of one's own meets that now and
  * then; it is looked at again after a moment, and must be right then. It is counted
- * apart. (In slots every change has returned: there nothing is excused.)
+ * apart. (In slots every change has returned: there nothing is excused.) With
+ * /dev/pin_track as the monitor nothing is excused anywhere, and there is more to
+ * change: files through their descriptors, SysV segments attached over others.
  *
  * After a change the first judged get of each cache is always verified, others now and
  * then. It fails (1) on the first stale byte, a failed transfer, a registration left
@@ -24,6 +26,7 @@
  */
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -77,7 +80,8 @@ static struct thread threads[THREADS_MAX];
 static unsigned int hitters = 3, changers = 2, own_every = 64;
 static uint64_t seed = 1, max_ops;
 static unsigned int seconds = 10;
-static bool told_nothing, quiet;
+static bool told_nothing, quiet, sees_all;
+static enum pinmem_monitor monitor;
 static const char *device, *library;
 static bool stop_now; /* atomic */
 static uint64_t stale, errors;
@@ -280,7 +284,7 @@ static void use(struct thread *t, char *at, size_t len, const char *what)
 			return;
 		}
 		t->gets++;
-		if (again || told_nothing ||
+		if (again || told_nothing || sees_all ||
 		    world_verify(w, &h, byte, rng_next(&t->rng)) == FOUND_RIGHT)
 			break;
 		t->early++;
@@ -309,15 +313,22 @@ static void own_malloc(struct thread *t)
 	free(p);
 }
 
-static void own_segment(struct thread *t)
+static void *attach(size_t len, void *at, int flags)
 {
-	size_t len = PAGE << rng_below(&t->rng, 6);
 	int id = shmget(IPC_PRIVATE, len, 0600);
-	char *p = id < 0 ? (void *)-1 : (char *)syscall(SYS_shmat, id, NULL, 0);
+	char *p = id < 0 ? (void *)-1 : (char *)syscall(SYS_shmat, id, at, flags);
 
 	if (p == (void *)-1)
 		die("shmat: %s", strerror(errno));
 	shmctl(id, IPC_RMID, NULL);
+	return p;
+}
+
+static void own_segment(struct thread *t)
+{
+	size_t len = PAGE << rng_below(&t->rng, 6);
+	char *p = attach(len, NULL, 0);
+
 	use(t, p, len, "shmat");
 	syscall(SYS_shmdt, p);
 }
@@ -381,12 +392,66 @@ static void own_mapping(struct thread *t)
 	syscall(SYS_munmap, p, len);
 }
 
+/* Truncated, or a hole punched, through the descriptor: the mapping stays. */
+static void own_file(struct thread *t)
+{
+	off_t len = (off_t)(PAGE * (1 + rng_below(&t->rng, 32)));
+	int fd = memfd_create("torture", MFD_CLOEXEC);
+	char *p;
+
+	if (fd < 0 || ftruncate(fd, len))
+		die("memfd_create: %s", strerror(errno));
+	p = (char *)syscall(SYS_mmap, NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+			    0);
+	if (p == MAP_FAILED)
+		die("mmap: %s", strerror(errno));
+	use(t, p, (size_t)len, "a file");
+	if (rng_below(&t->rng, 2)) {
+		if (ftruncate(fd, 0) || ftruncate(fd, len))
+			die("ftruncate: %s", strerror(errno));
+		use(t, p, (size_t)len, "a truncated file");
+	} else {
+		if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, len))
+			die("fallocate: %s", strerror(errno));
+		use(t, p, (size_t)len, "a file with a hole punched");
+	}
+	syscall(SYS_munmap, p, len);
+	close(fd);
+}
+
+static void own_attached_over(struct thread *t)
+{
+	size_t len = PAGE << rng_below(&t->rng, 6);
+	char *p = attach(len, NULL, 0);
+
+	use(t, p, len, "shmat");
+	attach(len, p, SHM_REMAP);
+	use(t, p, len, "shmat(SHM_REMAP)");
+	syscall(SYS_shmdt, p);
+}
+
+static void own_rearranged(struct thread *t)
+{
+	char *p = (char *)syscall(SYS_mmap, NULL, 4 * PAGE, PROT_READ | PROT_WRITE,
+				  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		die("mmap: %s", strerror(errno));
+	use(t, p, PAGE, "mmap");
+	if (syscall(SYS_remap_file_pages, p, PAGE, 0, 2, 0))
+		die("remap_file_pages: %s", strerror(errno));
+	use(t, p, PAGE, "remap_file_pages");
+	syscall(SYS_munmap, p, 4 * PAGE);
+}
+
 static void own_memory(struct thread *t)
 {
 	static void (*const kinds[])(struct thread * t) = {
-		own_malloc, own_mapping, own_segment, own_stack, own_library,
+		own_malloc,  own_mapping, own_segment,	     own_stack,
+		own_library, own_file,	  own_attached_over, own_rearranged,
 	};
-	unsigned int k = (unsigned int)rng_below(&t->rng, ARRAY_SIZE(kinds));
+	unsigned int n = sees_all ? ARRAY_SIZE(kinds) : ARRAY_SIZE(kinds) - 3;
+	unsigned int k = (unsigned int)rng_below(&t->rng, n);
 
 	t->doing = "own memory";
 	t->own[k]++;
@@ -533,7 +598,8 @@ static void show_cache(struct world *w, unsigned int i)
 	if (pinmem_cache_stats(world_cache(w), &s))
 		die("stats: %s", pinmem_errmsg());
 	printf("cache %u (%s): %llu hits, %llu misses (%.1f %% hits), %llu waits, %llu "
-	       "merges; left: %llu unmapped, %llu remapped, %llu discarded; %llu "
+	       "merges; left: %llu unmapped, %llu remapped, %llu discarded, %llu "
+	       "changed; %llu "
 	       "deferred; alone: %llu file, %llu raced, %llu monitor, %llu full, %llu "
 	       "other\n",
 	       i, pinmem_monitor_name(s.monitor), (unsigned long long)s.hits,
@@ -541,10 +607,10 @@ static void show_cache(struct world *w, unsigned int i)
 	       100.0 * (double)s.hits / (double)(s.hits + s.misses + !s.hits),
 	       (unsigned long long)s.waits, (unsigned long long)s.merges,
 	       (unsigned long long)s.unmapped, (unsigned long long)s.remapped,
-	       (unsigned long long)s.discarded, (unsigned long long)s.deferred,
-	       (unsigned long long)s.alone_file, (unsigned long long)s.alone_raced,
-	       (unsigned long long)s.alone_monitor, (unsigned long long)s.alone_full,
-	       (unsigned long long)s.alone_other);
+	       (unsigned long long)s.discarded, (unsigned long long)s.changed,
+	       (unsigned long long)s.deferred, (unsigned long long)s.alone_file,
+	       (unsigned long long)s.alone_raced, (unsigned long long)s.alone_monitor,
+	       (unsigned long long)s.alone_full, (unsigned long long)s.alone_other);
 }
 
 /* Return: 0, or 1 when it found something, or could not have */
@@ -598,6 +664,7 @@ static void usage(void)
 	puts("usage: torture [--seconds N | --ops N] [--seed N] [--threads "
 	     "HITTERS,CHANGERS]\n"
 	     "               [--rdma DEVICE,DEVICE] [--library FILE] [--quiet]\n"
+	     "               [--monitor auto|userfaultfd|pin_track]\n"
 	     "               [--own N]   every Nth operation with memory that comes "
 	     "and goes\n"
 	     "               [--nobody-tells]   a cache without a monitor: must be "
@@ -607,9 +674,18 @@ static void usage(void)
 	exit(2);
 }
 
+static enum pinmem_monitor monitor_named(const char *name)
+{
+	for (int m = PINMEM_MONITOR_AUTO; m < PINMEM_MONITOR_CALLER; m++)
+		if (!strcmp(name, pinmem_monitor_name((enum pinmem_monitor)m)))
+			return (enum pinmem_monitor)m;
+	usage();
+	return PINMEM_MONITOR_AUTO;
+}
+
 int main(int argc, char **argv)
 {
-	enum { RDMA = 256, LIBRARY, NOBODY, COMPARE, ROUNDS, QUIET, OWN };
+	enum { RDMA = 256, LIBRARY, NOBODY, COMPARE, ROUNDS, QUIET, OWN, MONITOR };
 	static const struct option options[] = {
 		{ "seconds", 1, NULL, 's' },
 		{ "ops", 1, NULL, 'o' },
@@ -622,6 +698,7 @@ int main(int argc, char **argv)
 		{ "rounds", 1, NULL, ROUNDS },
 		{ "quiet", 0, NULL, QUIET },
 		{ "own", 1, NULL, OWN },
+		{ "monitor", 1, NULL, MONITOR },
 		{ NULL, 0, NULL, 0 },
 	};
 	unsigned int rounds = 50;
@@ -668,6 +745,9 @@ int main(int argc, char **argv)
 			if (!own_every)
 				usage();
 			break;
+		case MONITOR:
+			monitor = monitor_named(optarg);
+			break;
 		default:
 			usage();
 		}
@@ -680,7 +760,8 @@ int main(int argc, char **argv)
 	slots_init();
 	for (unsigned int i = 0; i < WORLDS; i++)
 		worlds[i] = world_open(told_nothing ? CACHE_NONE_TOLD : CACHE_PINMEM,
-				       device, true);
+				       device, monitor);
+	sees_all = world_sees_all(worlds[0]);
 	start();
 	watch();
 	join();

@@ -59,9 +59,12 @@ struct held {
 
 /**
  * world_open - @device: NULL: io_uring; else two verbs devices, "rxe0,rxe1".
- * @trust: PINMEM_CACHE_TRUST_FILES
+ * @monitor: of CACHE_PINMEM. A userfaultfd's is told to trust files.
  */
-struct world *world_open(enum cache_kind kind, const char *device, bool trust);
+struct world *world_open(enum cache_kind kind, const char *device,
+			 enum pinmem_monitor monitor);
+/** world_sees_all - is the monitor one that misses nothing at any moment? */
+bool world_sees_all(struct world *w);
 /** world_close - return: how many registrations are left; must be 0 */
 uint64_t world_close(struct world *w);
 /** world_get - @more: with more rights than the oracle needs, where there are more */

@@ -79,7 +79,7 @@ static void one_round(struct world *w, enum change c, char *at, struct rng *r,
 static void run_kind(enum cache_kind kind, bool libc, enum change c, uint64_t seed,
 		     unsigned int rounds, struct result *res)
 {
-	struct world *w = world_open(kind, NULL, true);
+	struct world *w = world_open(kind, NULL, PINMEM_MONITOR_AUTO);
 	struct rng r = { seed * 2 + 1 };
 	char *at;
 

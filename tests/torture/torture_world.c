@@ -81,7 +81,32 @@ static void open_uring(struct world *w)
 		die("memfd_create: %s", strerror(errno));
 }
 
-struct world *world_open(enum cache_kind kind, const char *device, bool trust)
+static enum pinmem_monitor monitor_of(struct world *w)
+{
+	struct pinmem_cache_stats s = { .size = sizeof(s) };
+
+	must(pinmem_cache_stats(w->cache, &s), "pinmem_cache_stats");
+	return s.monitor;
+}
+
+bool world_sees_all(struct world *w)
+{
+	return w->cache && monitor_of(w) == PINMEM_MONITOR_PIN_TRACK;
+}
+
+/* Files are to be kept: userfaultfd's monitor must take our word for it. */
+static void open_cache(struct world *w, struct pinmem_cache_options *o)
+{
+	must(pinmem_cache_create(w->pm, o, &w->cache), "pinmem_cache_create");
+	if (monitor_of(w) == PINMEM_MONITOR_PIN_TRACK)
+		return;
+	must(pinmem_cache_destroy(w->cache), "pinmem_cache_destroy");
+	o->flags = PINMEM_CACHE_TRUST_FILES;
+	must(pinmem_cache_create(w->pm, o, &w->cache), "pinmem_cache_create");
+}
+
+struct world *world_open(enum cache_kind kind, const char *device,
+			 enum pinmem_monitor monitor)
 {
 	struct pinmem_cache_options o = { .size = sizeof(o),
 					  .max_regions = 4096,
@@ -102,10 +127,8 @@ struct world *world_open(enum cache_kind kind, const char *device, bool trust)
 		w->ucx = torture_ucx_open(w->pm, w->access);
 		return w;
 	}
-	o.monitor =
-		kind == CACHE_NONE_TOLD ? PINMEM_MONITOR_CALLER : PINMEM_MONITOR_AUTO;
-	o.flags = trust ? PINMEM_CACHE_TRUST_FILES : 0;
-	must(pinmem_cache_create(w->pm, &o, &w->cache), "pinmem_cache_create");
+	o.monitor = kind == CACHE_NONE_TOLD ? PINMEM_MONITOR_CALLER : monitor;
+	open_cache(w, &o);
 	return w;
 }
 
