@@ -235,14 +235,16 @@ static int read_limits(struct tracker *t)
 			    DEVICE " does not tell what it is, so it is not that of "
 				   "kernel/pin_track.patch: %s",
 			    strerror(errno));
-	if ((info.features & FEATURES) != FEATURES || info.max_len < GIB + page_size())
+	if ((info.features & FEATURES) != FEATURES)
 		return fail(EOPNOTSUPP,
-			    DEVICE " (version %u) cannot be used: its features are "
-				   "0x%" PRIx64 ", 0x%llx are needed; one pin may have "
-				   "%" PRIu64 " bytes, more than %" PRIu64
-				   " are needed",
-			    info.version, (uint64_t)info.features, FEATURES,
-			    (uint64_t)info.max_len, GIB);
+			    DEVICE " (version %u) has the features 0x%" PRIx64
+				   ": 0x%llx are needed",
+			    info.version, (uint64_t)info.features, FEATURES);
+	if (info.max_len < GIB + page_size())
+		return fail(EOPNOTSUPP,
+			    DEVICE " (version %u) takes %" PRIu64
+				   " bytes in a pin: more than a GiB is needed",
+			    info.version, (uint64_t)info.max_len);
 	t->be.caps.max_segment = (info.max_len - page_size()) & ~(GIB - 1);
 	t->max_pins = info.max_slots - 1;
 	return 0;

@@ -31,9 +31,9 @@ struct pinmem_cache {
 	const uint32_t *gate;
 	uint32_t gate_open;
 	struct entry *entries;
+	struct watch *watches; /* of each number; NULL: the gate tells */
 	struct hands hands;
 	struct page_index index;
-	struct watch *watches; /* of each number; NULL: the gate tells */
 
 	struct pinmem *pm;
 	uint64_t generation;

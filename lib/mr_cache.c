@@ -101,6 +101,18 @@ static __attribute__((noinline)) int unhold(struct pinmem_cache *c, uintptr_t at
 	return cache_miss(c, at, len, access, out);
 }
 
+/* Held, but where the monitor gives words it decides. */
+static __attribute__((noinline)) int hit_if_current(struct pinmem_cache *c,
+						    uintptr_t at, size_t len,
+						    unsigned int access,
+						    struct pinmem_mr **out)
+{
+	if (unlikely(!is_current(c, (uint32_t)(hand_memo.entry - c->entries))))
+		return unhold(c, at, len, access, out);
+	*out = hand_memo.mr;
+	return 0;
+}
+
 /* The thread used another cache last, or has not used this one yet. */
 static __attribute__((noinline)) int get_otherwise(struct pinmem_cache *c, uintptr_t at,
 						   size_t len, unsigned int access,
@@ -132,9 +144,11 @@ int pinmem_cache_get(struct pinmem_cache *cache, void *addr, size_t len,
 	memo->tally = &memo->tallies[id];
 	memo->ended = hands_ended();
 	mr = hold(memo->entry, memo->tally, at, len, rights_of(access));
-	if (unlikely(!mr) || unlikely(!is_current(cache, id)))
+	if (unlikely(!mr))
 		return unhold(cache, at, len, access, out);
 	memo->mr = mr;
+	if (unlikely(cache->watches))
+		return hit_if_current(cache, at, len, access, out);
 	*out = mr;
 	return 0;
 }

@@ -60,7 +60,11 @@ json_t *doctor_cache(void)
 
 	sys_number("/proc/sys/vm/max_map_count", &max);
 	heading("Registration cache");
-	if (monitor)
+	if (monitor && !strcmp(monitor, pinmem_monitor_name(PINMEM_MONITOR_PIN_TRACK)))
+		say_block(2, "It works for this user: by /dev/pin_track nothing that "
+			     "happens to cached memory goes unseen, the truncation of "
+			     "files included.");
+	else if (monitor)
 		say_block(
 			2,
 			"It works for this user: by %s it learns of memory that is "
