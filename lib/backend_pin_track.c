@@ -81,14 +81,8 @@ static int fail_open(int err)
 	}
 }
 
-/* Of one who has the right address space the kernel wants a limit or the capability. */
-static int fail_permission(const struct segment *seg, const char *what)
+static int fail_foreign(const struct segment *seg, const char *what)
 {
-	if (!limit_of(RLIMIT_MEMLOCK) && !memlock_bypass())
-		return fail(ENOMEM,
-			    "%s %zu bytes at %p: RLIMIT_MEMLOCK is 0; raise `ulimit "
-			    "-l` or grant CAP_IPC_LOCK",
-			    what, seg->len, seg->addr);
 	return fail(EPERM,
 		    "%s %zu bytes at %p: this pinner's descriptor of " DEVICE
 		    " belongs to another address space: open a pinner of your own",
@@ -101,6 +95,17 @@ static int fail_taken_away(const struct segment *seg, int err, const char *what)
 		    "%s %zu bytes at %p: this pinner's descriptor of " DEVICE
 		    " was closed or replaced behind it: %s",
 		    what, seg->len, seg->addr, strerror(err));
+}
+
+/* Two things are no permission to the kernel: a limit of nothing, and not ours. */
+static int fail_permission(const struct segment *seg)
+{
+	if (limit_of(RLIMIT_MEMLOCK) || memlock_bypass())
+		return fail_foreign(seg, "pinning");
+	return fail(ENOMEM,
+		    "pinning %zu bytes at %p: RLIMIT_MEMLOCK is 0; raise `ulimit -l` "
+		    "or grant CAP_IPC_LOCK",
+		    seg->len, seg->addr);
 }
 
 static int fail_memory(const struct segment *seg)
@@ -137,7 +142,7 @@ static int fail_pin(const struct tracker *t, const struct segment *seg, bool wri
 	case ENOMEM:
 		return fail_memory(seg);
 	case EPERM:
-		return fail_permission(seg, "pinning");
+		return fail_permission(seg);
 	case ENOSPC:
 		return fail(err,
 			    "pinning %s at %p: this pinner has %" PRIu64 " pins, as "
@@ -171,7 +176,7 @@ static int fail_unpin(const struct segment *seg, int err)
 			    "is no pin %#" PRIx64,
 			    seg->len, seg->addr, seg->pin);
 	case EPERM:
-		return fail_permission(seg, "releasing");
+		return fail_foreign(seg, "releasing");
 	case EBADF:
 	case ENOTTY:
 		return fail_taken_away(seg, err, "releasing");

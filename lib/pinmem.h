@@ -3,7 +3,8 @@
  * pinmem.h - long-term pinned memory: ask first, pin, know what the unpin does.
  *
  * libpinmem stands between a program and the kernel's pin interfaces (verbs
- * memory regions, io_uring registered buffers, mlock). In four sentences:
+ * memory regions, io_uring registered buffers, /dev/pin_track, mlock). In four
+ * sentences:
  *
  *   A pinner (struct pinmem) is a context bound to one backend.
  *   A verdict says, before anything is pinned, what lies behind a range of
@@ -416,7 +417,7 @@ PINMEM_API int pinmem_check_walk(struct pinmem *pm, const void *addr, size_t len
  *               writing (refused by the kernel since 6.5, here always)
  *   -ENOMEM     RLIMIT_MEMLOCK (the sentence has need, limit, use and remedy),
  *               memory or cgroup exhausted
- *   -ENOSPC     all buffer slots are taken
+ *   -ENOSPC     all buffer slots (pin_track: all pins of a pinner) are taken
  *   -ECANCELED  by the progress callback
  *   -ECHILD     the pinner belongs to the parent process
  * On failure nothing stays pinned.
@@ -433,7 +434,10 @@ PINMEM_API int pinmem_reg(struct pinmem *pm, void *addr, size_t len,
  *       Where DIRTY is asked for and the kernel will not do it, the pages are
  *       write-faulted first (MADV_POPULATE_WRITE), which dirties them. CLEAN on
  *       verbs is reported DIRTY; DIRTY of a range that the caller has unmapped
- *       meanwhile is reported CLEAN; an ODP region is reported BY_FAULT. The
+ *       meanwhile is reported CLEAN; an ODP region is reported BY_FAULT.
+ *       /dev/pin_track does as told: DIRTY of a region with write access also where
+ *       it was unmapped meanwhile; of one without, by a write fault, and it is
+ *       reported CLEAN if the mapping lacks the right or the pinned pages. The
  *       pages of a STAGED region are its copy: it is reported CLEAN, and
  *       nothing is synced implicitly.
  *
@@ -821,7 +825,7 @@ PINMEM_API int pinmem_cache_stats(struct pinmem_cache *cache,
 /** enum pinmem_counter - what RLIMIT_MEMLOCK is held against. */
 enum pinmem_counter {
 	PINMEM_COUNT_NONE = 0, /* nothing is charged (ODP) */
-	PINMEM_COUNT_VMPIN,    /* verbs: mm->pinned_vm, per process */
+	PINMEM_COUNT_VMPIN,    /* verbs, pin_track: mm->pinned_vm, per process */
 	PINMEM_COUNT_USER,     /* io_uring: user->locked_vm, per user */
 	PINMEM_COUNT_VMLCK,    /* mlock: mm->locked_vm, per process */
 };

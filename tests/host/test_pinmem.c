@@ -38,6 +38,9 @@ static struct pinmem *pinner(enum pinmem_backend backend)
 	return pm;
 }
 
+/* Whose pins where no bytes are moved; see pin_track_does_as_well(). */
+static enum pinmem_backend pins = PINMEM_BACKEND_URING;
+
 static char *anon(size_t len)
 {
 	char *p = mmap(NULL, len, PROT_READ | PROT_WRITE,
@@ -105,6 +108,9 @@ static int no_uring(void *arg)
 	struct pinmem_options o = { .size = sizeof(o),
 				    .backend = PINMEM_BACKEND_URING };
 	struct pinmem_info i = { .size = sizeof(i) };
+	enum pinmem_backend next = access("/dev/pin_track", R_OK | W_OK)
+					   ? PINMEM_BACKEND_MLOCK
+					   : PINMEM_BACKEND_PIN_TRACK;
 	struct pinmem *pm = NULL;
 
 	(void)arg;
@@ -117,7 +123,7 @@ static int no_uring(void *arg)
 	if (access("/sys/class/infiniband", F_OK)) {
 		if (pinmem_open(NULL, &pm) || pinmem_query(pm, &i))
 			return 3;
-		if (i.backend != PINMEM_BACKEND_MLOCK || !strstr(i.why, "no io_uring"))
+		if (i.backend != next || !strstr(i.why, "no io_uring"))
 			return 4;
 		if (pinmem_close(pm))
 			return 5;
@@ -125,7 +131,7 @@ static int no_uring(void *arg)
 	return 0;
 }
 
-static void without_io_uring_auto_takes_mlock(void)
+static void without_io_uring_auto_takes_another(void)
 {
 	CHECK(in_child(no_uring, NULL) == 0);
 }
@@ -360,7 +366,7 @@ static void untouched_memory_is_populated_first(void)
 					.progress = count_calls,
 					.progress_arg = &calls };
 	struct pinmem_stats s = { .size = sizeof(s) };
-	struct pinmem *pm = pinner(PINMEM_BACKEND_URING);
+	struct pinmem *pm = pinner(pins);
 	struct pinmem_mr *mr = NULL;
 	char *p = anon(64 * MIB);
 
@@ -412,7 +418,7 @@ static void signals_do_not_break_a_registration(void)
 	struct sigaction sa = { .sa_handler = on_alarm }, old; /* no SA_RESTART */
 	struct itimerval often = { { 0, 200 }, { 0, 200 } },
 			 off = { { 0, 0 }, { 0, 0 } };
-	struct pinmem *pm = pinner(PINMEM_BACKEND_URING);
+	struct pinmem *pm = pinner(pins);
 	int before;
 
 	sigaction(SIGALRM, &sa, &old);
@@ -461,7 +467,7 @@ static void *register_in_a_loop(void *arg)
 static void one_pinner_many_threads(void)
 {
 	struct pinmem_stats s = { .size = sizeof(s) };
-	struct pinmem *pm = pinner(PINMEM_BACKEND_URING);
+	struct pinmem *pm = pinner(pins);
 	struct worker w[4];
 	pthread_t t[4];
 
@@ -526,9 +532,9 @@ static void fork_with_live_regions(enum pinmem_backend backend)
 	CHECK_RC(pinmem_close(f.pm), 0);
 }
 
-static void a_fork_leaves_uring_pins_right(void)
+static void a_fork_leaves_pins_right(void)
 {
-	fork_with_live_regions(PINMEM_BACKEND_URING);
+	fork_with_live_regions(pins);
 }
 
 static void a_fork_leaves_mlock_right(void)
@@ -637,11 +643,11 @@ static int no_limit_at_all(void *arg)
 
 static void a_memlock_refusal_has_numbers_and_a_remedy(void)
 {
-	enum pinmem_backend uring = PINMEM_BACKEND_URING, mlock = PINMEM_BACKEND_MLOCK;
+	enum pinmem_backend mlock = PINMEM_BACKEND_MLOCK;
 
 	CHECK(as_nobody(0, limited, &mlock) == 0);
 	CHECK(as_nobody(64 * PAGE, limited, &mlock) == 0);
-	CHECK(as_nobody(64 * PAGE, limited, &uring) == 0);
+	CHECK(as_nobody(64 * PAGE, limited, &pins) == 0);
 	CHECK(as_nobody(0, no_limit_at_all, NULL) == 0);
 }
 
@@ -678,7 +684,7 @@ static void verdict_on_a_terabyte_is_immediate(void)
 {
 	size_t len = 1ul << 40;
 	struct pinmem_verdict v = { .size = sizeof(v) };
-	struct pinmem *pm = pinner(PINMEM_BACKEND_URING);
+	struct pinmem *pm = pinner(pins);
 	char *p = mmap(NULL, len, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
@@ -706,7 +712,7 @@ static int walk_one(const struct pinmem_verdict *v, void *arg)
 
 static void walk_covers_every_byte_once(void)
 {
-	struct pinmem *pm = pinner(PINMEM_BACKEND_URING);
+	struct pinmem *pm = pinner(pins);
 	uint64_t sum = 0;
 	char *p = anon(64 * PAGE);
 
@@ -722,7 +728,7 @@ static void walk_covers_every_byte_once(void)
 
 static void a_guard_region_is_named(void)
 {
-	struct pinmem *pm = pinner(PINMEM_BACKEND_URING);
+	struct pinmem *pm = pinner(pins);
 	struct pinmem_mr *mr = NULL;
 	char *p = anon(8 * PAGE), where[32];
 
@@ -760,7 +766,7 @@ static void placement_on_the_only_node_is_kept(void)
 					.placement = PINMEM_PLACE_NODE,
 					.node = 0 };
 	struct pinmem_placement pl = { .size = sizeof(pl) };
-	struct pinmem *pm = pinner(PINMEM_BACKEND_URING);
+	struct pinmem *pm = pinner(pins);
 	struct pinmem_mr *mr = NULL;
 	char *p = anon(16 * PAGE);
 
@@ -776,9 +782,32 @@ static void placement_on_the_only_node_is_kept(void)
 	CHECK_RC(pinmem_close(pm), 0);
 }
 
+static void pin_track_does_as_well(void)
+{
+	static void (*const all[])(void) = {
+		untouched_memory_is_populated_first,
+		signals_do_not_break_a_registration,
+		one_pinner_many_threads,
+		a_fork_leaves_pins_right,
+		a_memlock_refusal_has_numbers_and_a_remedy,
+		verdict_on_a_terabyte_is_immediate,
+		walk_covers_every_byte_once,
+		placement_on_the_only_node_is_kept,
+	};
+
+	if (access("/dev/pin_track", R_OK | W_OK)) {
+		suite_skip("there is no /dev/pin_track");
+		return;
+	}
+	pins = PINMEM_BACKEND_PIN_TRACK;
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
+		all[i]();
+	pins = PINMEM_BACKEND_URING;
+}
+
 static const struct test tests[] = {
 	{ "auto_says_which_backend_and_why", auto_says_which_backend_and_why },
-	{ "without_io_uring_auto_takes_mlock", without_io_uring_auto_takes_mlock },
+	{ "without_io_uring_auto_takes_another", without_io_uring_auto_takes_another },
 	{ "without_proc_nothing_is_pinned_blindly",
 	  without_proc_nothing_is_pinned_blindly },
 	{ "bytes_travel_through_a_region", bytes_travel_through_a_region },
@@ -793,7 +822,7 @@ static const struct test tests[] = {
 	{ "signals_do_not_break_a_registration", signals_do_not_break_a_registration },
 	{ "one_pinner_many_threads", one_pinner_many_threads },
 	{ "the_main_thread_may_be_gone", the_main_thread_may_be_gone },
-	{ "a_fork_leaves_uring_pins_right", a_fork_leaves_uring_pins_right },
+	{ "a_fork_leaves_pins_right", a_fork_leaves_pins_right },
 	{ "a_fork_leaves_mlock_right", a_fork_leaves_mlock_right },
 	{ "a_memlock_refusal_has_numbers_and_a_remedy",
 	  a_memlock_refusal_has_numbers_and_a_remedy },
@@ -803,5 +832,6 @@ static const struct test tests[] = {
 	{ "a_guard_region_is_named", a_guard_region_is_named },
 	{ "audit_counts_the_pages", audit_counts_the_pages },
 	{ "placement_on_the_only_node_is_kept", placement_on_the_only_node_is_kept },
+	{ "pin_track_does_as_well", pin_track_does_as_well },
 };
 SUITE("pinmem on this kernel", tests)

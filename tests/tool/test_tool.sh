@@ -311,7 +311,7 @@ doctor()
 	never "… without colour in a pipe" "$(printf '\033')"
 	expect "doctor --json" 0 out . "$PINMEM" doctor --json
 	json "… has a verdict and all pinners" \
-		'j["verdict"]["ceiling"] > 0 and [p["name"] for p in j["pinners"]] == ["verbs", "io_uring", "mlock"]'
+		'j["verdict"]["ceiling"] > 0 and [p["name"] for p in j["pinners"]] == ["verbs", "io_uring", "pin_track", "mlock"]'
 	json "… has the cache's monitor, or why there is none" \
 		'(j["cache"]["monitor"] == "userfaultfd") != bool(j["cache"]["why"]) and j["cache"]["mappings"] > 0'
 	is_root || return

@@ -401,6 +401,8 @@ static void release_tells_what_truly_happens(void)
 		{ UNPIN_DIRTIES_WRITABLE, 0, PINMEM_DIRTY, PINMEM_DIRTY, true },
 		{ UNPIN_AS_TOLD, RW, PINMEM_CLEAN, PINMEM_CLEAN, false },
 		{ UNPIN_AS_TOLD, RW, PINMEM_DIRTY, PINMEM_DIRTY, false },
+		{ UNPIN_AS_TOLD, 0, PINMEM_CLEAN, PINMEM_CLEAN, false },
+		{ UNPIN_AS_TOLD, 0, PINMEM_DIRTY, PINMEM_DIRTY, false },
 	};
 	char *p = anon(2 * PAGE);
 

@@ -72,6 +72,7 @@ static struct mapping *dax_file(void)
 static const struct backend_caps verbs = { .pins = true, .iova = true };
 static const struct backend_caps odp = { .pins = true, .iova = true, .odp = true };
 static const struct backend_caps uring = { .pins = true, .always_writes = true };
+static const struct backend_caps pin_track = { .pins = true, .no_dax_copies = true };
 static const struct backend_caps mlocks = { .pins = false };
 
 static struct pinmem_verdict v; /* the last verdict */
@@ -213,6 +214,27 @@ static void a_private_dax_mapping_of_copies_is_pinned(void)
 	expect(&verbs, 0, PINMEM_PIN, 0);
 	expect(&verbs, WRITE, PINMEM_REFUSE, -EOPNOTSUPP);
 	CHECK(says("without PROT_WRITE"));
+}
+
+static void pin_track_refuses_dax_mappings_of_copies_too(void)
+{
+	only(PINMEM_FSDAX, "rwp")->copied = true;
+	expect(&pin_track, WRITE, PINMEM_REFUSE, -EOPNOTSUPP);
+	CHECK(says("its pages are copies now"));
+	CHECK(says("allow PINMEM_USE_STAGE"));
+	CHECK(!strstr(v.reason, "write to every page"));
+	expect(&pin_track, 0, PINMEM_REFUSE, -EOPNOTSUPP);
+	only(PINMEM_FSDAX, "rwp");
+	expect(&pin_track, 0, PINMEM_REFUSE, -EOPNOTSUPP);
+	CHECK(says("the storage itself"));
+	CHECK(!strstr(v.reason, "write to every page"));
+	only(PINMEM_FSDAX, "r-p")->copied = true;
+	expect(&pin_track, WRITE, PINMEM_REFUSE, -EOPNOTSUPP);
+	CHECK(says("without PROT_WRITE"));
+	only(PINMEM_FILE, "rws"); /* as verbs otherwise */
+	expect(&pin_track, 0, PINMEM_PIN, 0);
+	expect(&pin_track, WRITE, PINMEM_REFUSE, -EFAULT);
+	CHECK(says("register it without write access"));
 }
 
 /* ------------------------------------------------------------ what has no way out */
@@ -614,6 +636,7 @@ static const struct test tests[] = {
 	TEST(a_file_that_is_only_read_is_pinned),
 	TEST(write_only_memory_is_pinned_to_write),
 	TEST(a_private_dax_mapping_of_copies_is_pinned),
+	TEST(pin_track_refuses_dax_mappings_of_copies_too),
 	TEST(what_is_not_there_has_no_way_out),
 	TEST(device_and_secret_memory_have_no_way_out),
 	TEST(protected_memory_has_no_way_out),

@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "link.h"
+#include "pin_track_user.h"
 
 /*
  * An answer: 0: it works. Negative: an errno. Positive: how it was registered (from
@@ -34,6 +35,8 @@
 struct matrix {
 	struct link link; /* the pinner of a verbs device, and a peer */
 	struct pinmem *uring, *mlock;
+	struct pinmem *pin_track; /* NULL: this kernel has none */
+	int pt;			  /* for its raw calls */
 	struct io_uring ring; /* one for all: a new one might fill a hole under test */
 	int mem;	      /* /proc/self/mem */
 	unsigned char *bytes; /* what the target shall have, or has */
@@ -50,6 +53,7 @@ struct column {
 	int (*ask)(struct matrix *x, const struct kind *k, struct memory *m);
 	bool pins;   /* the errno is the kernel's; elsewhere success or not counts */
 	bool writes; /* not for memory of the kernel's or the program's */
+	bool unseen; /* compared where /dev/pin_track is, and not in the table */
 };
 
 /* ----------------------------------------------------------------- predictions */
@@ -95,6 +99,16 @@ static int predict_odp_read(struct matrix *x, struct memory *m)
 static int predict_uring(struct matrix *x, struct memory *m)
 {
 	return predict(x, x->uring, m, 0, PINMEM_PINNED);
+}
+
+static int predict_pt_write(struct matrix *x, struct memory *m)
+{
+	return predict(x, x->pin_track, m, PINMEM_ACCESS_LOCAL_WRITE, PINMEM_PINNED);
+}
+
+static int predict_pt_read(struct matrix *x, struct memory *m)
+{
+	return predict(x, x->pin_track, m, 0, PINMEM_PINNED);
 }
 
 static int predict_mlock(struct matrix *x, struct memory *m)
@@ -309,6 +323,28 @@ static int ask_uring(struct matrix *x, const struct kind *k, struct memory *m)
 	return one ? one : rc;
 }
 
+static int ask_pin_track(struct matrix *x, struct memory *m, uint32_t flags)
+{
+	struct pin_track_pin p;
+	int rc = pt_pin(x->pt, m->addr, m->len, flags, &p);
+
+	if (!rc && pt_unpin(x->pt, p.id, PIN_TRACK_CLEAN))
+		link_die("unpinning fails: %s", strerror(errno));
+	return rc;
+}
+
+static int ask_pt_write(struct matrix *x, const struct kind *k, struct memory *m)
+{
+	(void)k;
+	return ask_pin_track(x, m, PIN_TRACK_WRITE);
+}
+
+static int ask_pt_read(struct matrix *x, const struct kind *k, struct memory *m)
+{
+	(void)k;
+	return ask_pin_track(x, m, 0);
+}
+
 static bool all_present(struct memory *m)
 {
 	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
@@ -365,13 +401,18 @@ static int ask_reg(struct matrix *x, const struct kind *k, struct memory *m)
 enum { VERBS_WRITE, ODP_WRITE = 2, PINMEM = 6 };
 
 static const struct column columns[] = {
-	[VERBS_WRITE] = { "verbs write", predict_write, ask_write, true, false },
-	{ "verbs read-only", predict_read, ask_read, true, false },
-	[ODP_WRITE] = { "ODP write", predict_odp_write, ask_odp_write, false, true },
-	{ "ODP read-only", predict_odp_read, ask_odp_read, false, false },
-	{ "io_uring", predict_uring, ask_uring, true, false },
-	{ "mlock", predict_mlock, ask_mlock, false, false },
-	[PINMEM] = { "pinmem", predict_reg, ask_reg, true, true },
+	[VERBS_WRITE] = { "verbs write", predict_write, ask_write, .pins = true },
+	{ "verbs read-only", predict_read, ask_read, .pins = true },
+	[ODP_WRITE] = { "ODP write", predict_odp_write, ask_odp_write, .writes = true },
+	{ "ODP read-only", predict_odp_read, ask_odp_read, .writes = false },
+	{ "io_uring", predict_uring, ask_uring, .pins = true },
+	{ "mlock", predict_mlock, ask_mlock, .pins = false },
+	[PINMEM] = { "pinmem", predict_reg, ask_reg, .pins = true, .writes = true },
+	/* as verbs but for copies of DAX files: two wide columns would say no more */
+	{ "pin_track write", predict_pt_write, ask_pt_write, .pins = true,
+	  .unseen = true },
+	{ "pin_track read-only", predict_pt_read, ask_pt_read, .pins = true,
+	  .unseen = true },
 };
 #define COLUMNS (sizeof(columns) / sizeof(columns[0]))
 #define CELL 64
@@ -402,7 +443,7 @@ static bool agree(const struct column *c, const struct kind *k, int predicted, i
 		return true;
 	/* GUP's fast path looks at the pages that are there, and not at the mapping */
 	if (k->lucky && predicted == -EFAULT && !real)
-		return c->ask == ask_read;
+		return c->ask == ask_read || c->ask == ask_pt_read;
 	/* no way out of where nothing is: that comes first in a verdict */
 	if (k->dax_past_eof && predicted == -EFAULT && real == -EOPNOTSUPP)
 		return c->pins;
@@ -489,13 +530,14 @@ static void print_row(const struct kind *k, void *arg)
 	for (size_t i = 0; i < COLUMNS; i++)
 		if (columns[i].writes && k->not_ours)
 			strcpy(cells[i], "-");
-		else
+		else if (!columns[i].unseen || x->pin_track)
 			answers[i] = question(x, &columns[i], k, cells[i]);
 	if (!k->not_ours)
 		check_way(x, k, answers);
 	printf("| %s |", k->name);
 	for (size_t i = 0; i < COLUMNS; i++)
-		printf(" %s |", cells[i]);
+		if (!columns[i].unseen)
+			printf(" %s |", cells[i]);
 	printf("\n");
 }
 
@@ -506,10 +548,12 @@ static void print_table(struct matrix *x)
 	uname(&u);
 	printf("BEGIN TABLE %s\n| memory |", u.release);
 	for (size_t i = 0; i < COLUMNS; i++)
-		printf(" %s |", columns[i].name);
+		if (!columns[i].unseen)
+			printf(" %s |", columns[i].name);
 	printf("\n|---|");
 	for (size_t i = 0; i < COLUMNS; i++)
-		printf("---|");
+		if (!columns[i].unseen)
+			printf("---|");
 	printf("\n");
 	matrix_each(print_row, x);
 	printf("END TABLE\n");
@@ -534,6 +578,8 @@ static void begin(struct matrix *x)
 	link_start(&x->link, MATRIX_LEN);
 	x->uring = open_pinner(PINMEM_BACKEND_URING);
 	x->mlock = open_pinner(PINMEM_BACKEND_MLOCK);
+	x->pt = pt_open();
+	x->pin_track = x->pt == -ENOENT ? NULL : open_pinner(PINMEM_BACKEND_PIN_TRACK);
 	if (io_uring_queue_init(2, &x->ring, 0))
 		link_die("no io_uring");
 	x->mem = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
@@ -549,10 +595,13 @@ static void end(struct matrix *x)
 {
 	if (pinmem_dereg(x->room_mr, PINMEM_CLEAN, NULL) ||
 	    pinmem_free(x->link.end.pm, x->room, MATRIX_LEN) ||
-	    pinmem_close(x->uring) || pinmem_close(x->mlock))
+	    pinmem_close(x->uring) || pinmem_close(x->mlock) ||
+	    (x->pin_track && pinmem_close(x->pin_track)))
 		link_die("something stays: %s", pinmem_errmsg());
 	link_stop(&x->link);
 	io_uring_queue_exit(&x->ring);
+	if (x->pin_track)
+		close(x->pt);
 	close(x->mem);
 	free(x->bytes);
 }

@@ -18,7 +18,8 @@ static bool parse_backend(const char *s, enum pinmem_backend *backend)
 			*backend = b;
 			return true;
 		}
-	complain("--backend takes auto, verbs, io_uring or mlock, not '%s'", s);
+	complain("--backend takes auto, verbs, io_uring, pin_track or mlock, not '%s'",
+		 s);
 	return false;
 }
 

@@ -1,347 +1,95 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* bench.c - `pinmem bench`: the command line, and the measuring; see bench.h. */
+/* bench.c - `pinmem bench`: the command line. How is measured: bench.h. */
 #include "bench.h"
 
 #include <errno.h>
-#include <sched.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/utsname.h>
-#include <time.h>
+#include <sys/stat.h>
 
 #include "args.h"
+#include "bench_findings.h"
+#include "bench_trackers.h"
+#include "figures.h"
 #include "out.h"
-#include "pinmem.h"
 #include "plot.h"
-#include "sys.h"
+#include "report.h"
 #include "tool.h"
 
-#define PAIRS_MAX 10000
-#define PAIRS_LEAST 5
-#define WARM_UP 3
-#define BATCH_NS 100000.0 /* shorter than a time slice: few are interrupted */
-#define BATCH_MAX 10000
+#define TIME_LIMIT 300
+#define TIME_LIMIT_QUICK 45
 
 static const char help[] =
 	"usage: pinmem bench WHAT [OPTION...]\n"
+	"       pinmem bench all --out DIR [OPTION...]\n"
+	"       pinmem bench report DIR\n"
 	"\n"
+	"  strategies      I/O to a file, and to a peer if there is an RDMA device, by "
+	"each\n"
+	"                  way to have its memory pinned or not: what one costs, and "
+	"from\n"
+	"                  where on which way is the cheapest\n"
 	"  register        register and unregister regions, against the raw io_uring\n"
 	"                  interface in the same run\n"
 	"  cache           what a hit costs, a miss, an invalidation, in time and "
 	"memory,\n"
 	"                  against libucx's ucs_rcache in the same run\n"
+	"  trackers        ways of the kernel to know which pages are pinned (a kernel "
+	"with\n"
+	"                  kernel/pin_track.patch only)\n"
+	"  all             each of these, and then the report\n"
+	"  report DIR      DIR/report.html, one page with tables, plots and advice, "
+	"from\n"
+	"                  the .json files in DIR\n"
 	"\n"
-	"  --seconds N     time for each line (1)\n"
-	"  --quick         0.2 s for each line; cache: up to 100000 regions\n"
+	"  --out DIR       NAME.json, and NAME.csv and plots where there are some\n"
+	"  --seconds N     register, cache: time for each line (1)\n"
+	"  --time-limit N  strategies: seconds for all of it (300, quick: 45)\n"
+	"  --dir DIR       strategies: where the file is made (TMPDIR, else /var/tmp)\n"
+	"  --from FILE     trackers: judge this recorded JSON, measure nothing\n"
+	"  --quick         0.2 s for each line; cache: up to 100000 regions; "
+	"strategies:\n"
+	"                  fewer sizes, up to 16 MiB\n"
 	"  --json          one JSON value instead of tables\n"
 	"  --json FILE     the same into a file, besides the tables (--json=FILE)\n"
-	"  --plot FILE     cache: draw cost by number of regions (gnuplot); FILE ends "
-	"in\n"
-	"                  .svg or .png, and both are written\n"
+	"  --plot FILE     strategies, cache: draw what was measured (gnuplot); FILE "
+	"ends in\n"
+	"                  .svg or .png, and both are written; of several plots each "
+	"one's\n"
+	"                  name is put before the ending\n"
 	"  --progress      show progress also where stderr is no terminal\n"
 	"\n"
 	"Goals are shown for information: the exit code is 0 whatever the speed, 1 if\n"
 	"something could not be measured.\n";
 
-char bench_why[768];
-
-/* -------------------------------------------------------------- measuring */
-
-struct samples {
-	double base[PAIRS_MAX], ours[PAIRS_MAX], work[PAIRS_MAX];
-	unsigned int n;
-};
-
-static int by_value(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
-static void sorted(double *work, const double *from, unsigned int n)
-{
-	memcpy(work, from, n * sizeof(*work));
-	qsort(work, n, sizeof(*work), by_value);
-}
-
-static double middle(const double *in_order, unsigned int n)
-{
-	return n % 2 ? in_order[n / 2] : (in_order[n / 2 - 1] + in_order[n / 2]) / 2;
-}
-
-static double median_and_spread(struct samples *s, const double *from, double *spread)
-{
-	double median;
-
-	sorted(s->work, from, s->n);
-	median = middle(s->work, s->n);
-	*spread = median > 0 ? (s->work[s->n * 3 / 4] - s->work[s->n / 4]) / median : 0;
-	return median;
-}
-
-static void summarize(struct samples *s, struct bench_result *r)
-{
-	r->pairs = s->n;
-	r->base_ns = median_and_spread(s, s->base, &r->base_spread);
-	r->ours_ns = median_and_spread(s, s->ours, &r->ours_spread);
-	for (unsigned int i = 0; i < s->n; i++)
-		s->work[i] = s->ours[i] - s->base[i];
-	qsort(s->work, s->n, sizeof(*s->work), by_value);
-	r->diff_ns = middle(s->work, s->n);
-	for (unsigned int i = 0; i < s->n; i++)
-		s->work[i] = s->ours[i] / s->base[i];
-	qsort(s->work, s->n, sizeof(*s->work), by_value);
-	r->ratio = middle(s->work, s->n);
-}
-
-/* So many that a batch is long enough. */
-static int calibrate(const struct bench_pair *pair, unsigned int *batch)
-{
-	double ns = 0;
-	int rc;
-
-	*batch = 1;
-	if (pair->once)
-		return 0;
-	for (int i = 0; i < WARM_UP; i++) {
-		rc = pair->base(pair->ctx, *batch, &ns);
-		if (rc)
-			return rc;
-		*batch = ns * BATCH_MAX < BATCH_NS ? BATCH_MAX
-						   : (unsigned int)(BATCH_NS / ns) + 1;
-	}
-	return 0;
-}
-
-/* Who goes first changes, for the second finds the caches as the first left them; at
- * random, for what disturbs may come in turns too. */
-static uint64_t dice(void)
-{
-	static uint64_t state = 88172645463325252ull; /* xorshift64 */
-
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	return state >> 32;
-}
-
-static int interrupted(void)
-{
-	snprintf(bench_why, sizeof(bench_why), "interrupted");
-	return -ECANCELED;
-}
-
-static int one_pair(const struct bench_pair *pair, unsigned int batch, bool ours_first,
-		    double *base, double *ours)
-{
-	int rc = 0;
-
-	if (ours_first)
-		rc = pair->ours(pair->ctx, batch, ours);
-	if (!rc)
-		rc = pair->base(pair->ctx, batch, base);
-	if (!rc && !ours_first)
-		rc = pair->ours(pair->ctx, batch, ours);
-	return rc;
-}
-
-static int collect(const struct bench_pair *pair, double seconds, unsigned int batch,
-		   struct samples *s)
-{
-	uint64_t budget = (uint64_t)(seconds * 1e9), begin = sys_now_ns(), spent = 0;
-	unsigned int warm = pair->once ? 1 : WARM_UP;
-	int rc;
-
-	for (unsigned int turn = 0; s->n < PAIRS_MAX; turn++) {
-		if (s->n >= PAIRS_LEAST && spent >= budget)
-			return 0;
-		if (stop_requested())
-			return interrupted();
-		rc = one_pair(pair, batch, dice() & 1, &s->base[s->n], &s->ours[s->n]);
-		if (rc)
-			return rc;
-		if (turn >= warm)
-			s->n++;
-		spent = sys_now_ns() - begin;
-		progress_show("measuring", spent < budget ? spent : budget - 1, budget);
-	}
-	return 0;
-}
-
-int bench_run(const struct bench_pair *pair, double seconds, struct bench_result *r)
-{
-	struct samples *s = calloc(1, sizeof(*s));
-	int rc;
-
-	if (!s) {
-		snprintf(bench_why, sizeof(bench_why), "out of memory");
-		return -ENOMEM;
-	}
-	rc = calibrate(pair, &r->batch);
-	if (!rc)
-		rc = collect(pair, seconds, r->batch, s);
-	if (!rc)
-		summarize(s, r);
-	progress_clear();
-	free(s);
-	return rc;
-}
-
-static void shuffle(unsigned int *order, unsigned int n)
-{
-	for (unsigned int i = 0; i < n; i++) {
-		unsigned int j = (unsigned int)(dice() % (i + 1));
-
-		order[i] = order[j];
-		order[j] = i;
-	}
-}
-
-int bench_take_turns(const char *what, const struct bench_way *ways, unsigned int n,
-		     unsigned int rounds)
-{
-	unsigned int order[BENCH_WAYS_MAX];
-	int rc = 0;
-
-	for (int round = -1; round < (int)rounds && !rc; round++) {
-		shuffle(order, n);
-		for (unsigned int i = 0; i < n && !rc; i++) {
-			const struct bench_way *way = &ways[order[i]];
-
-			rc = stop_requested() ? interrupted()
-					      : way->fn(way->ctx, round);
-			progress_show(what, (unsigned int)(round + 1) * n + i,
-				      (uint64_t)(rounds + 1) * n);
-		}
-	}
-	progress_clear();
-	return rc;
-}
-
-double bench_median(const double *v, unsigned int n)
-{
-	double work[BENCH_ROUNDS_MAX];
-
-	sorted(work, v, n);
-	return middle(work, n);
-}
-
-double bench_spread(const double *v, unsigned int n)
-{
-	double work[BENCH_ROUNDS_MAX], median;
-
-	sorted(work, v, n);
-	median = middle(work, n);
-	return median > 0 ? (work[n * 3 / 4] - work[n / 4]) / median : 0;
-}
-
-double bench_ratio(const double *a, const double *b, unsigned int n)
-{
-	double work[BENCH_ROUNDS_MAX];
-
-	for (unsigned int i = 0; i < n; i++)
-		work[i] = a[i] / b[i];
-	qsort(work, n, sizeof(*work), by_value);
-	return middle(work, n);
-}
-
-/* The first line of /proc/cpuinfo that begins with "model name"; "?" if none does. */
-static void cpu_name(char *name, size_t size)
-{
-	FILE *f = fopen("/proc/cpuinfo", "re");
-	char line[256], *colon;
-
-	snprintf(name, size, "?");
-	while (f && fgets(line, sizeof(line), f)) {
-		colon = strstr(line, ": ");
-		if (strncmp(line, "model name", 10) != 0 || !colon)
-			continue;
-		colon[strcspn(colon, "\n")] = '\0';
-		snprintf(name, size, "%s", colon + 2);
-		break;
-	}
-	if (f)
-		fclose(f);
-}
-
-json_t *bench_machine(void)
-{
-	struct utsname u;
-	char cpu[200];
-
-	uname(&u);
-	cpu_name(cpu, sizeof(cpu));
-	return json_pack("{ss, ss, ss, so, si, sI}", "pinmem", pinmem_version(),
-			 "kernel", u.release, "architecture", u.machine, "cpu",
-			 json_text(cpu), "cpus", (int)sys_cpus(), "memory",
-			 (json_int_t)sys_meminfo("MemTotal"));
-}
-
-static uint64_t clock_ns(clockid_t clock)
-{
-	struct timespec ts;
-
-	clock_gettime(clock, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
-}
-
-static long times_slept(void)
-{
-	struct rusage usage;
-
-	return getrusage(RUSAGE_THREAD, &usage) ? -1 : usage.ru_nvcsw;
-}
-
-void stopwatch_start(struct stopwatch *w)
-{
-	w->slept = times_slept();
-	w->cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
-	w->wall_ns = clock_ns(CLOCK_MONOTONIC);
-}
-
-double stopwatch_ns(const struct stopwatch *w)
-{
-	uint64_t wall = clock_ns(CLOCK_MONOTONIC) - w->wall_ns;
-	uint64_t cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID) - w->cpu_ns;
-
-	return (double)(w->slept >= 0 && times_slept() == w->slept ? cpu : wall);
-}
-
-static cpu_set_t all_cpus;
-
-void bench_pin_cpu(void)
-{
-	cpu_set_t one;
-	int cpu = sched_getcpu();
-
-	if (cpu < 0 || sched_getaffinity(0, sizeof(all_cpus), &all_cpus))
-		return;
-	CPU_ZERO(&one);
-	CPU_SET(cpu, &one);
-	sched_setaffinity(0, sizeof(one), &one);
-}
-
-void bench_free_cpu(void)
-{
-	if (CPU_COUNT(&all_cpus))
-		sched_setaffinity(0, sizeof(all_cpus), &all_cpus);
-}
-
-/* ------------------------------------------------------------ command line */
-
+/**
+ * struct bench - a thing to measure. Its figures, tables and advice are made from the
+ * JSON that @run fills: see figures.c and report.c, where a new bench is added too.
+ * @csv: NULL: none
+ */
 static const struct bench {
 	const char *name;
 	int (*run)(const struct bench_options *opts, json_t *root);
 	bool plots;
+	bool (*csv)(const json_t *root, const char *file);
 } benches[] = {
-	{ "register", bench_register, false },
-	{ "cache", bench_cache, true },
+	{ "strategies", bench_strategies, true, findings_csv },
+	{ "register", bench_register, false, NULL },
+	{ "cache", bench_cache, true, NULL },
+	{ "trackers", bench_trackers, true, trackers_csv },
 };
 
-enum { OPT_SECONDS = OPT_OWN, OPT_JSON_FILE, OPT_PLOT };
+enum {
+	OPT_SECONDS = OPT_OWN,
+	OPT_JSON_FILE,
+	OPT_PLOT,
+	OPT_OUT,
+	OPT_LIMIT,
+	OPT_DIR,
+	OPT_FROM
+};
 
 /* Not COMMON_OPTIONS: here --json may name a file. */
 static const struct option options[] = {
@@ -351,16 +99,20 @@ static const struct option options[] = {
 	QUICK_OPTION,
 	VALUE("seconds", OPT_SECONDS),
 	VALUE("plot", OPT_PLOT),
+	VALUE("out", OPT_OUT),
+	VALUE("time-limit", OPT_LIMIT),
+	VALUE("dir", OPT_DIR),
+	VALUE("from", OPT_FROM),
 	END_OF_OPTIONS,
 };
 
-/** struct line - the command line. @json_file: NULL: none */
+/** struct line - the command line. @json_file, @plot, @out: NULL: none */
 struct line {
 	int argc;
 	char **argv;
 	struct common common;
 	struct bench_options opts;
-	const char *json_file;
+	const char *json_file, *plot, *out;
 };
 
 static const struct bench *find_bench(const char *name)
@@ -371,12 +123,17 @@ static const struct bench *find_bench(const char *name)
 	return NULL;
 }
 
+static bool is_name(const char *word)
+{
+	return find_bench(word) || !strcmp(word, "all") || !strcmp(word, "report");
+}
+
 /* --json=FILE, --json FILE, or --json alone, also before the bench's name. */
 static int take_json(const char *arg, struct line *line)
 {
 	const char *next = optind < line->argc ? line->argv[optind] : NULL;
 
-	if (!arg && next && next[0] != '-' && !find_bench(next)) {
+	if (!arg && next && next[0] != '-' && !is_name(next)) {
 		arg = next;
 		optind++;
 	}
@@ -390,69 +147,194 @@ static int take_json(const char *arg, struct line *line)
 
 static int take_plot(const char *arg, struct line *line)
 {
-	line->opts.plot = arg;
+	line->plot = arg;
 	if (plot_file_ok(arg))
 		return 0;
 	complain("--plot takes a file whose name ends in .svg or .png, not '%s'", arg);
 	return EXIT_USAGE;
 }
 
-static int take_own(int option, const char *arg, void *ctx)
+static int take_seconds(const char *option, const char *arg, double most,
+			double *seconds)
 {
-	struct line *line = ctx;
 	char *end;
 
-	if (option == OPT_JSON_FILE)
-		return take_json(arg, line);
-	if (option == OPT_PLOT)
-		return take_plot(arg, line);
-	line->opts.seconds = strtod(arg, &end);
-	if (end != arg && !*end && line->opts.seconds > 0 && line->opts.seconds <= 3600)
+	*seconds = strtod(arg, &end);
+	if (end != arg && !*end && *seconds > 0 && *seconds <= most)
 		return 0;
-	complain("--seconds takes a number of seconds up to 3600, not '%s'", arg);
+	complain("--%s takes a number of seconds up to %.0f, not '%s'", option, most,
+		 arg);
 	return EXIT_USAGE;
 }
 
-static int run_bench(const struct bench *bench, const struct line *line)
+static int take_own(int option, const char *arg, void *ctx)
+{
+	struct line *line = ctx;
+
+	switch (option) {
+	case OPT_JSON_FILE:
+		return take_json(arg, line);
+	case OPT_PLOT:
+		return take_plot(arg, line);
+	case OPT_OUT:
+		line->out = arg;
+		return 0;
+	case OPT_DIR:
+		line->opts.dir = arg;
+		return 0;
+	case OPT_FROM:
+		line->opts.from = arg;
+		return 0;
+	case OPT_LIMIT:
+		return take_seconds("time-limit", arg, 86400, &line->opts.time_limit);
+	default:
+		return take_seconds("seconds", arg, 3600, &line->opts.seconds);
+	}
+}
+
+/* ------------------------------------------------------------------- results */
+
+static bool write_json(const json_t *root, const char *file)
+{
+	if (!json_dump_file(root, file, JSON_INDENT(1) | JSON_REAL_PRECISION(6)))
+		return true;
+	complain("the results cannot be written to %s: %s", file, strerror(errno));
+	return false;
+}
+
+/* Into --out. */
+static bool write_all(const struct bench *bench, const char *dir, const json_t *root)
+{
+	char file[PATH_MAX];
+	bool good;
+
+	snprintf(file, sizeof(file), "%s/%s.json", dir, bench->name);
+	good = write_json(root, file);
+	snprintf(file, sizeof(file), "%s/%s.csv", dir, bench->name);
+	if (bench->csv)
+		good &= bench->csv(root, file);
+	snprintf(file, sizeof(file), "%s/%s.svg", dir, bench->name);
+	if (bench->plots)
+		good &= figures_draw(root, file);
+	return good;
+}
+
+static int run_bench(const struct bench *bench, const struct line *line, json_t *root)
+{
+	int code = bench->run(&line->opts, root);
+	bool good = true;
+
+	if (line->json_file)
+		good &= write_json(root, line->json_file);
+	if (line->plot && !stop_requested())
+		good &= figures_draw(root, line->plot);
+	if (line->out && !stop_requested())
+		good &= write_all(bench, line->out, root);
+	return good ? code : EXIT_NO;
+}
+
+static int run_one(const struct bench *bench, const struct line *line)
 {
 	json_t *root = json_object();
-	int code = bench->run(&line->opts, root);
+	int code = run_bench(bench, line, root);
 
-	if (line->json_file && json_dump_file(root, line->json_file, JSON_INDENT(2))) {
-		complain("the results cannot be written to %s: %s", line->json_file,
-			 strerror(errno));
-		code = EXIT_NO;
-	}
 	return out_finish(code, root);
+}
+
+/* What fails does not keep the others from being measured. */
+static int run_everything(const struct line *line)
+{
+	json_t *root = json_object();
+	int code = EXIT_YES;
+
+	for (size_t i = 0; i < ARRAY_SIZE(benches) && !stop_requested(); i++) {
+		json_t *one;
+
+		if (benches[i].run == bench_trackers && !bench_trackers_there())
+			continue;
+		one = json_object();
+		heading("pinmem bench %s", benches[i].name);
+		if (run_bench(&benches[i], line, one))
+			code = EXIT_NO;
+		json_object_set_new(root, benches[i].name, one);
+	}
+	if (!stop_requested() && report_write(line->out))
+		code = EXIT_NO;
+	return out_finish(code, root);
+}
+
+/* ------------------------------------------------------------- command line */
+
+static int usage(const char *sentence)
+{
+	complain("bench: %s; see pinmem bench --help", sentence);
+	return EXIT_USAGE;
+}
+
+static int check_line(const char *name, const struct line *line)
+{
+	const struct bench *bench = find_bench(name);
+	bool all = !strcmp(name, "all");
+
+	if (!bench && !all)
+		return usage(text("there is no bench '%s'", name));
+	if (line->plot && all)
+		return usage("all has no --plot, --out draws them");
+	if (line->json_file && all)
+		return usage("all has no --json FILE, --out writes one for each");
+	if (line->opts.from && (all || bench->run != bench_trackers))
+		return usage(text("--from is for trackers, not for %s", name));
+	if (all && !line->out)
+		return usage("all wants --out DIR");
+	if (line->plot && !bench->plots)
+		return usage(text("%s has no plot", name));
+	if (line->out && mkdir(line->out, 0777) && errno != EEXIST) {
+		complain("%s cannot be made: %s", line->out, strerror(errno));
+		return EXIT_NO;
+	}
+	return PARSED;
+}
+
+static void set_defaults(struct line *line)
+{
+	const char *tmp = getenv("TMPDIR");
+	bool quick = line->common.quick;
+
+	line->opts.quick = quick;
+	if (!(line->opts.seconds > 0))
+		line->opts.seconds = quick ? 0.2 : 1;
+	if (!(line->opts.time_limit > 0))
+		line->opts.time_limit = quick ? TIME_LIMIT_QUICK : TIME_LIMIT;
+	if (!line->opts.dir)
+		line->opts.dir = tmp && *tmp ? tmp : "/var/tmp";
+}
+
+static int run_named(int operands, char **names, struct line *line)
+{
+	int code;
+
+	if (!operands)
+		return usage("name one thing to measure");
+	if (!strcmp(names[0], "report"))
+		return operands == 2 ? out_finish(report_write(names[1]), NULL)
+				     : usage("report takes one directory");
+	if (operands > 1)
+		return usage("name one thing to measure");
+	code = check_line(names[0], line);
+	if (code != PARSED)
+		return code;
+	set_defaults(line);
+	return find_bench(names[0]) ? run_one(find_bench(names[0]), line)
+				    : run_everything(line);
 }
 
 static int run(int argc, char **argv)
 {
 	struct line line = { .argc = argc, .argv = argv };
-	const struct bench *bench;
 	int code = args_parse(argc, argv, &cmd_bench, options, &line.common, take_own,
 			      &line);
 
-	if (code != PARSED)
-		return code;
-	if (optind + 1 != argc) {
-		complain("bench: name one thing to measure; see pinmem bench --help");
-		return EXIT_USAGE;
-	}
-	bench = find_bench(argv[optind]);
-	if (!bench) {
-		complain("bench: there is no bench '%s'; see pinmem bench --help",
-			 argv[optind]);
-		return EXIT_USAGE;
-	}
-	if (line.opts.plot && !bench->plots) {
-		complain("bench %s: there is no plot of it", bench->name);
-		return EXIT_USAGE;
-	}
-	line.opts.quick = line.common.quick;
-	if (!line.opts.seconds)
-		line.opts.seconds = line.common.quick ? 0.2 : 1;
-	return run_bench(bench, &line);
+	return code == PARSED ? run_named(argc - optind, argv + optind, &line) : code;
 }
 
 const struct command cmd_bench = {

@@ -15,10 +15,15 @@
 /**
  * bench_fn - do it @n times.
  * @ns: out, nanoseconds for one of them
- * Return: 0; negative with a sentence in bench_why.
+ * Return: 0; negative with a sentence in bench_why, which each thread has of its own.
  */
 typedef int (*bench_fn)(void *ctx, unsigned int n, double *ns);
-extern char bench_why[768];
+extern _Thread_local char bench_why[768];
+/** bench_trouble - "@what: @why" into bench_why. Return: @rc. */
+int bench_trouble(int rc, const char *what, const char *why);
+/** bench_cannot - is this errno one of a machine or user that cannot do it (which is
+ * told as skipped), and not of something that went wrong? */
+bool bench_cannot(int rc);
 
 /**
  * struct bench_pair - what is compared.
@@ -66,6 +71,15 @@ int bench_take_turns(const char *what, const struct bench_way *ways, unsigned in
 double bench_median(const double *v, unsigned int n);
 double bench_spread(const double *v, unsigned int n);
 double bench_ratio(const double *a, const double *b, unsigned int n);
+/** struct quartiles, bench_quartiles - of @n values, at most BENCH_ROUNDS_MAX. */
+struct quartiles {
+	double low, median, high;
+};
+struct quartiles bench_quartiles(const double *v, unsigned int n);
+/** bench_shuffle - 0 .. @n - 1 at random. */
+void bench_shuffle(unsigned int *order, unsigned int n);
+/** bench_median_of - of any number of values, which it puts in order; 0: of none. */
+double bench_median_of(double *v, unsigned int n);
 
 /** bench_machine - what was measured on: processor, kernel, memory, library. */
 json_t *bench_machine(void);
@@ -87,22 +101,33 @@ double stopwatch_ns(const struct stopwatch *w);
 /** bench_pin_cpu, bench_free_cpu - keep this thread on one CPU; let it go again. */
 void bench_pin_cpu(void);
 void bench_free_cpu(void);
+/** bench_cpus - CPUs for @n threads; -1 where there are fewer. Return: how many. */
+unsigned int bench_cpus(int *cpus, unsigned int n);
+/** bench_pin_to - keep this thread on that one; -1: anywhere. */
+void bench_pin_to(int cpu);
 
 /**
  * struct bench_options - of the command line.
  * @seconds: for each line
- * @plot:    draw a plot into this file, and one with the other of the endings .svg
- *           and .png; NULL: none
+ * @time_limit: for all of it, seconds
+ * @dir:     where files are made
+ * @from:    a recorded run instead of a new one, of those that can; NULL: none
  */
 struct bench_options {
 	bool quick;
-	double seconds;
-	const char *plot;
+	double seconds, time_limit;
+	const char *dir, *from;
 };
 
 /** bench_register - see bench_register.c. @root: filled. Return: exit code. */
 int bench_register(const struct bench_options *opts, json_t *root);
 /** bench_cache - see bench_cache.c. @root: filled. Return: exit code. */
 int bench_cache(const struct bench_options *opts, json_t *root);
+/** bench_strategies - see bench_strategies.c. @root: filled. Return: exit code. */
+int bench_strategies(const struct bench_options *opts, json_t *root);
+/** bench_trackers - see bench_trackers.c. @root: filled. Return: exit code. */
+int bench_trackers(const struct bench_options *opts, json_t *root);
+/** bench_trackers_there - can they be measured here? */
+bool bench_trackers_there(void);
 
 #endif

@@ -10,7 +10,6 @@
 #include <string.h>
 
 #include "bench_cache_contest.h"
-#include "plot.h"
 #include "sys.h"
 #include "tool.h"
 
@@ -39,7 +38,6 @@ static const struct line lines[] = {
 };
 #define QUICK_LINES 4
 #define UNMAP_REGIONS 100000
-_Static_assert(ARRAY_SIZE(lines) <= LINES_MAX, "the plot has room");
 
 /* ------------------------------------------------------------- shared with the parts
  */
@@ -47,8 +45,8 @@ _Static_assert(ARRAY_SIZE(lines) <= LINES_MAX, "the plot has room");
 static int ask_in_turn(void *ctx, int round)
 {
 	struct series *s = ctx;
-	struct cache_answer a;
-	int rc = worker_ask(s->worker, &s->req, &a);
+	struct bench_answer a;
+	int rc = cache_ask(s->worker, &s->req, &a);
 
 	for (unsigned int i = 0; i < ANSWER_VALUES && !rc && round >= 0; i++)
 		s->v[i][round] = a.v[i];
@@ -202,15 +200,15 @@ static void hits_json(const struct contest *c, const struct line *line, struct h
 		json_object_set_new(o, "reference_ns", json_real(line->reference));
 }
 
-static int fill(struct contest *c, struct cache_worker w[SIDES], unsigned int n,
+static int fill(struct contest *c, struct bench_worker w[SIDES], unsigned int n,
 		struct hits *h)
 {
 	const struct cache_request req = { .op = OP_FILL, .n = n };
-	struct cache_answer a;
+	struct bench_answer a;
 	int rc = 0;
 
 	for (int side = OURS; side < c->sides && !rc; side++) {
-		rc = worker_ask(&w[side], &req, &a);
+		rc = cache_ask(&w[side], &req, &a);
 		h->fill_ns[side] = a.v[FILL_NS];
 	}
 	return rc;
@@ -218,7 +216,7 @@ static int fill(struct contest *c, struct cache_worker w[SIDES], unsigned int n,
 
 static int measure_hits(struct contest *c, const struct line *line, struct hits *h)
 {
-	struct cache_worker *w = line->regions > SMALL_REGIONS ? c->large : c->small;
+	struct bench_worker *w = line->regions > SMALL_REGIONS ? c->large : c->small;
 	int rc = fill(c, w, line->regions, h);
 
 	if (rc)
@@ -265,8 +263,6 @@ static bool hits_line(struct contest *c, struct table *t, unsigned int number,
 
 		hits_row(t, line, threads, &n);
 		hits_json(c, line, &h, threads, &n, line_json(line, threads, list));
-		c->cost[OURS][threads][number] = n.ours;
-		c->cost[UCX][threads][number] = n.theirs;
 	}
 	return true;
 }
@@ -276,9 +272,9 @@ static void say_floor(struct contest *c)
 {
 	const struct cache_request req = { .op = OP_FLOOR,
 					   .seconds = c->round_seconds };
-	struct cache_answer a;
+	struct bench_answer a;
 
-	if (worker_ask(&c->small[OURS], &req, &a))
+	if (cache_ask(&c->small[OURS], &req, &a))
 		return;
 	say_block(
 		2,
@@ -319,36 +315,14 @@ static void bench_hits(struct contest *c)
 
 /* ------------------------------------------------------------------- command */
 
-static bool draw_plot(const struct contest *c)
-{
-	static const char *const names[SIDES][THREADS] = {
-		{ "pinmem, 1 thread", "pinmem, 2 threads" },
-		{ "ucs_rcache, 1 thread", "ucs_rcache, 2 threads" },
-	};
-	struct curve curves[SIDES * THREADS];
-	struct plot plot = { "Cost of a registration-cache hit: get and put, random "
-			     "over regions of 64 KiB",
-			     "cached regions", "ns per hit and thread", curves, 0 };
-	double x[ARRAY_SIZE(lines)];
-
-	for (unsigned int i = 0; i < ARRAY_SIZE(lines); i++)
-		x[i] = lines[i].regions;
-	for (int side = OURS; side < c->sides; side++)
-		for (int threads = ONE; threads < THREADS; threads++)
-			curves[plot.n++] = (struct curve){ names[side][threads], x,
-							   c->cost[side][threads],
-							   ARRAY_SIZE(lines) };
-	return plot_draw(c->opts->plot, &plot);
-}
-
 /* Ours must be there; without libucx there is nothing to compare with, that is all. */
-static int start_pair(struct contest *c, struct cache_worker w[SIDES],
+static int start_pair(struct contest *c, struct bench_worker w[SIDES],
 		      enum setting setting)
 {
-	int rc = worker_start(&w[OURS], &pinmem_cache_peer, setting, c->monitor);
+	int rc = cache_start(&w[OURS], &pinmem_cache_peer, setting, c->monitor);
 
 	if (rc || c->sides < SIDES ||
-	    !worker_start(&w[UCX], &ucx_cache_peer, setting, NULL))
+	    !cache_start(&w[UCX], &ucx_cache_peer, setting, NULL))
 		return rc;
 	c->sides = OURS + 1;
 	say_block(2, "%s", bench_why);
@@ -356,7 +330,7 @@ static int start_pair(struct contest *c, struct cache_worker w[SIDES],
 	return 0;
 }
 
-static void stop_pair(struct cache_worker w[SIDES])
+static void stop_pair(struct bench_worker w[SIDES])
 {
 	for (int side = OURS; side < SIDES; side++)
 		worker_stop(&w[side]);
@@ -371,8 +345,6 @@ static void run(struct contest *c)
 		bench_miss(c);
 	if (!stop_requested())
 		bench_tail(c);
-	if (c->opts->plot && !stop_requested())
-		c->failed |= !draw_plot(c);
 }
 
 static void describe(const struct contest *c)

@@ -5,6 +5,7 @@
  *	bench_cache.c         asks, compares, shows; measures nothing itself
  *	   | a request, an answer, over a socket
  *	bench_cache_worker.c  a process for each cache, which does what is asked
+ *	   |  bench_cache_hits.c, bench_cache_changes.c
  *	   | struct cache_peer
  *	bench_cache_pinmem.c, bench_cache_ucx.c, bench_cache_uffd.c
  *
@@ -18,6 +19,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "bench_worker.h"
 #include "pinmem.h"
 
 #define REGION_BYTES ((size_t)64 << 10)
@@ -31,6 +33,7 @@
  *          got with the right to write. @monitor: out, what tells it of changes
  * @hits:   get and put base + seq[i] * REGION_BYTES, all cached; NULL: not a cache
  * @get:    @held: out
+ * @region: of what is held
  * @forget: what was put and is cached leaves, and is released before this returns
  * @settle: wait until what an unmapping invalidated is released
  * @bytes:  what it says that it takes, without the regions' handles; 0: it does not
@@ -41,6 +44,7 @@ struct cache_peer {
 	int (*hits)(void *cache, char *base, const uint32_t *seq, unsigned int n);
 	int (*get)(void *cache, void *addr, size_t len, void **held);
 	int (*put)(void *cache, void *held);
+	struct pinmem_mr *(*region)(void *held);
 	int (*forget)(void *cache, void *held, void *addr, size_t len);
 	void (*settle)(void *cache);
 	uint64_t (*bytes)(void *cache);
@@ -88,35 +92,13 @@ enum { UNMAP_PLAIN, UNMAP_CACHED, UNMAP_MORE, UNMAP_CACHED_P99 };
 enum { MEMORY_ANON, MEMORY_BYTES };  /* bytes */
 enum { FLOOR_CALLS, FLOOR_ATOMICS }; /* two calls that do nothing; two lock-adds */
 enum { FILL_NS };
-#define ANSWER_VALUES 8
 
-/**
- * struct cache_answer
- * @rc:   0; -EDQUOT: not to be had here, @text says why; negative: failed
- * @busy: no answer yet: @done of @total is
- */
-struct cache_answer {
-	int rc;
-	bool busy;
-	uint64_t done, total;
-	double v[ANSWER_VALUES];
-	char text[768];
-};
-
-struct cache_worker {
-	const struct cache_peer *peer;
-	pid_t pid;
-	int fd;
-};
-
-/** worker_start - a process with the cache open in it. Return: 0; negative: bench_why.
+/** cache_start - a process with the cache open in it. Return: 0; negative: bench_why.
  * @monitor: out, what tells the cache of changes; may be NULL */
-int worker_start(struct cache_worker *w, const struct cache_peer *peer,
-		 enum setting setting, char monitor[64]);
-/** worker_ask - and wait for the answer. Return: answer->rc; negative: bench_why. */
-int worker_ask(struct cache_worker *w, const struct cache_request *req,
-	       struct cache_answer *answer);
-/** worker_stop - the process ends, with all that it has pinned. */
-void worker_stop(struct cache_worker *w);
+int cache_start(struct bench_worker *w, const struct cache_peer *peer,
+		enum setting setting, char monitor[64]);
+/** cache_ask - and wait for the answer. Return: answer->rc; negative: bench_why. */
+int cache_ask(struct bench_worker *w, const struct cache_request *req,
+	      struct bench_answer *answer);
 
 #endif

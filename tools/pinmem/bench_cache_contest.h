@@ -15,11 +15,10 @@
 /* The contestants, and the number of threads. */
 enum { OURS, UCX, SIDES };
 enum { ONE, TWO, THREADS };
-#define LINES_MAX 8
 
 /** struct series - what one way answered in each round. */
 struct series {
-	struct cache_worker *worker;
+	struct bench_worker *worker;
 	struct cache_request req;
 	double v[ANSWER_VALUES][BENCH_ROUNDS_MAX];
 };
@@ -30,18 +29,16 @@ struct series {
  * @small, @large: the processes, by setting
  * @sides:   SIDES, or OURS + 1 where libucx is not to be had
  * @monitor: what tells libpinmem's cache of changes
- * @cost:    of a hit, for the plot: by side, threads, and line; ns
  */
 struct contest {
 	const struct bench_options *opts;
 	unsigned int rounds;
 	double round_seconds;
-	struct cache_worker small[SIDES], large[SIDES];
+	struct bench_worker small[SIDES], large[SIDES];
 	int sides;
 	char monitor[64];
 	bool failed;
 	json_t *root;
-	double cost[SIDES][THREADS][LINES_MAX];
 };
 
 /** turns - ask all of them in turns. Return: 0; negative: bench_why. */
@@ -68,7 +65,7 @@ struct unmaps {
 	char why[sizeof(bench_why)];
 	struct series s[SIDES + 1];
 	unsigned int n; /* of s */
-	struct cache_worker bare;
+	struct bench_worker bare;
 };
 
 /** measure_unmap - now, with so many regions cached as there are. */

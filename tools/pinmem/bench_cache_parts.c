@@ -196,7 +196,7 @@ void measure_unmap(struct contest *c, struct unmaps *u)
 	for (int side = OURS; side < c->sides; side++)
 		u->s[side] = (struct series){ .worker = &c->large[side], .req = req };
 	if (strcmp(c->monitor, pinmem_monitor_name(PINMEM_MONITOR_CALLER)) != 0) {
-		if (!worker_start(&u->bare, &bare_uffd, SETTING_LARGE, NULL))
+		if (!cache_start(&u->bare, &bare_uffd, SETTING_LARGE, NULL))
 			u->s[u->n++] =
 				(struct series){ .worker = &u->bare, .req = req };
 		u->rc = turns(c, "munmap", u->s, u->n);
@@ -266,15 +266,15 @@ static int measure_bare(unsigned int n, double *bytes)
 {
 	const struct cache_request fill = { .op = OP_FILL, .n = n };
 	const struct cache_request req = { .op = OP_MEMORY };
-	struct cache_worker bare;
-	struct cache_answer a;
-	int rc = worker_start(&bare, &bare_regions, SETTING_LARGE, NULL);
+	struct bench_worker bare;
+	struct bench_answer a;
+	int rc = cache_start(&bare, &bare_regions, SETTING_LARGE, NULL);
 
 	if (rc)
 		return rc;
-	rc = worker_ask(&bare, &fill, &a);
+	rc = cache_ask(&bare, &fill, &a);
 	if (!rc)
-		rc = worker_ask(&bare, &req, &a);
+		rc = cache_ask(&bare, &req, &a);
 	*bytes = a.v[MEMORY_ANON];
 	worker_stop(&bare);
 	return rc;
@@ -283,12 +283,12 @@ static int measure_bare(unsigned int n, double *bytes)
 static int measure_memory(struct contest *c, unsigned int n, struct footprint *f)
 {
 	const struct cache_request req = { .op = OP_MEMORY };
-	struct cache_answer a;
+	struct bench_answer a;
 	int rc = 0;
 
 	f->n = n;
 	for (int side = OURS; side < c->sides && !rc; side++) {
-		rc = worker_ask(&c->large[side], &req, &a);
+		rc = cache_ask(&c->large[side], &req, &a);
 		f->anon[side] = a.v[MEMORY_ANON];
 		if (side == OURS)
 			f->own = a.v[MEMORY_BYTES];

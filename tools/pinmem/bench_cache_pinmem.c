@@ -87,9 +87,11 @@ static int ours_get(void *cache, void *addr, size_t len, void **held)
 {
 	struct ours *o = cache;
 	struct pinmem_mr *mr;
+	int rc;
 
-	if (pinmem_cache_get(o->cache, addr, len, o->access, &mr))
-		return trouble(-EIO);
+	rc = pinmem_cache_get(o->cache, addr, len, o->access, &mr);
+	if (rc)
+		return trouble(rc);
 	*held = mr;
 	return 0;
 }
@@ -98,6 +100,11 @@ static int ours_put(void *cache, void *held)
 {
 	(void)cache;
 	return pinmem_cache_put(held, PINMEM_CLEAN) ? trouble(-EIO) : 0;
+}
+
+static struct pinmem_mr *ours_region(void *held)
+{
+	return held;
 }
 
 static int ours_forget(void *cache, void *held, void *addr, size_t len)
@@ -136,6 +143,7 @@ const struct cache_peer pinmem_cache_peer = {
 	.hits = ours_hits,
 	.get = ours_get,
 	.put = ours_put,
+	.region = ours_region,
 	.forget = ours_forget,
 	.settle = ours_settle,
 	.bytes = ours_bytes,

@@ -180,6 +180,8 @@ static int ucx_get(void *cache, void *addr, size_t len, void **held)
 	ucs_rcache_region_t *region;
 	ucs_status_t status = u->get(u->rcache, addr, len, u->prot, NULL, &region);
 
+	if (status == UCS_ERR_IO_ERROR) /* register_region() said why */
+		return cannot("ucs_rcache_get: ", pinmem_errmsg());
 	if (status != UCS_OK)
 		return cannot("ucs_rcache_get: ", u->status(status));
 	*held = region;
@@ -192,6 +194,11 @@ static int ucx_put(void *cache, void *held)
 
 	u->put(u->rcache, held);
 	return 0;
+}
+
+static struct pinmem_mr *ucx_region(void *held)
+{
+	return ((struct ucx_region *)held)->mr;
 }
 
 static void told(void *arg)
@@ -236,6 +243,7 @@ static int ucx_open(struct pinmem *pm, bool write, void **cache, const char **mo
 #define ucx_hits NULL
 #define ucx_get NULL
 #define ucx_put NULL
+#define ucx_region NULL
 #define ucx_forget NULL
 #define ucx_settle NULL
 #define ucx_bytes NULL
@@ -248,6 +256,7 @@ const struct cache_peer ucx_cache_peer = {
 	.hits = ucx_hits,
 	.get = ucx_get,
 	.put = ucx_put,
+	.region = ucx_region,
 	.forget = ucx_forget,
 	.settle = ucx_settle,
 	.bytes = ucx_bytes,

@@ -42,12 +42,6 @@ struct place {
 	bool failed;
 };
 
-static int trouble(int err, const char *what, const char *why)
-{
-	snprintf(bench_why, sizeof(bench_why), "%s: %s", what, why);
-	return err;
-}
-
 /* --------------------------------------------------------------- the two ways */
 
 static int raw_set(struct place *p, void *addr, size_t len)
@@ -56,7 +50,9 @@ static int raw_set(struct place *p, void *addr, size_t len)
 	__u64 tag = 0;
 	int rc = io_uring_register_buffers_update_tag(&p->ring, 0, &iov, &tag, 1);
 
-	return rc == 1 ? 0 : trouble(rc ? rc : -EIO, "raw registration", strerror(-rc));
+	return rc == 1 ? 0
+		       : bench_trouble(rc ? rc : -EIO, "raw registration",
+				       strerror(-rc));
 }
 
 static int raw_cycle(void *ctx, unsigned int n, double *ns)
@@ -86,7 +82,8 @@ static int lib_cycles(struct place *p, const struct memory *m, unsigned int n,
 		if (pinmem_reg(p->pm, m->addr, m->len, PINMEM_ACCESS_LOCAL_WRITE, NULL,
 			       &mr) ||
 		    pinmem_dereg(mr, p->how, NULL))
-			return trouble(-EIO, "a cycle of pinmem", pinmem_errmsg());
+			return bench_trouble(-EIO, "a cycle of pinmem",
+					     pinmem_errmsg());
 	*ns = stopwatch_ns(&watch) / n;
 	return 0;
 }
@@ -116,7 +113,7 @@ static int raw_untouched(void *ctx, unsigned int n, double *ns)
 
 	(void)n;
 	if (memory_make(MEM_ANON, p->memory.len, NULL, &m))
-		return trouble(-ENOMEM, "memory", m.why);
+		return bench_trouble(-ENOMEM, "memory", m.why);
 	begin = sys_now_ns();
 	rc = raw_set(p, m.addr, m.len);
 	*ns = (double)(sys_now_ns() - begin);
@@ -137,14 +134,14 @@ static int lib_untouched(void *ctx, unsigned int n, double *ns)
 
 	(void)n;
 	if (memory_make(MEM_ANON, p->memory.len, NULL, &m))
-		return trouble(-ENOMEM, "memory", m.why);
+		return bench_trouble(-ENOMEM, "memory", m.why);
 	begin = sys_now_ns();
 	rc = pinmem_reg(p->pm, m.addr, m.len, PINMEM_ACCESS_LOCAL_WRITE, &opts, &mr);
 	*ns = (double)(sys_now_ns() - begin);
 	if (!rc)
 		rc = pinmem_dereg(mr, PINMEM_CLEAN, NULL);
 	if (rc)
-		trouble(rc, "registration with pinmem", pinmem_errmsg());
+		bench_trouble(rc, "registration with pinmem", pinmem_errmsg());
 	memory_drop(&m);
 	return rc;
 }
@@ -416,7 +413,7 @@ static int open_place(struct place *p)
 	int rc = pinmem_open(&opts, &p->pm);
 
 	if (rc)
-		return trouble(rc, "the pinner", pinmem_errmsg());
+		return bench_trouble(rc, "the pinner", pinmem_errmsg());
 	rc = io_uring_queue_init(8, &p->ring, 0);
 	if (!rc) {
 		rc = io_uring_register_buffers_sparse(&p->ring, 64);
@@ -426,7 +423,7 @@ static int open_place(struct place *p)
 	if (!rc)
 		return 0;
 	pinmem_close(p->pm);
-	return trouble(rc, "the ring of the raw interface", strerror(-rc));
+	return bench_trouble(rc, "the ring of the raw interface", strerror(-rc));
 }
 
 int bench_register(const struct bench_options *opts, json_t *root)

@@ -28,7 +28,7 @@ static const char help[] =
 	"\n"
 	"  --size SIZE       of each piece of memory (64M); such as 16M, 1G\n"
 	"  --dir DIR         where files are made (TMPDIR, else /var/tmp)\n"
-	"  --backend NAME    auto, verbs, io_uring or mlock (auto)\n"
+	"  --backend NAME    auto, verbs, io_uring, pin_track or mlock (auto)\n"
 	"  --device NAME     the verbs device to use, such as rxe0\n"
 	"  --quick           8 MiB pieces and short measurements\n"
 	"  --json            one JSON value instead of tables\n"
@@ -171,6 +171,9 @@ static void introduce(struct demo *d)
 			  "mlock keeps memory resident, but does not pin it: no device "
 			  "may be given its addresses. What follows shows the verdicts "
 			  "and limits, and moves data with the CPU's help.");
+	if (d->info.backend == PINMEM_BACKEND_PIN_TRACK)
+		say_block(0, "A pin of pin_track is no device's registration: here the "
+			     "CPU moves the data.");
 	json_object_set_new(d->json, "pinmem", json_string(pinmem_version()));
 	json_object_set_new(d->json, "kernel", json_string(u.release));
 	json_object_set_new(d->json, "backend",

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * demo_rdma.c - moves the bytes of a region to another one and back by RDMA: two
- * reliable queue pairs on one port of the pinner's device, connected to each other.
+ * demo_rdma.c - moves the bytes of a region to another one and back by RDMA, over two
+ * queue pairs of the pinner's device that are connected to each other (rdma_pair.h).
  * Both ways are RDMA WRITEs: the near queue pair writes the region's bytes to the
  * peer's memory, the far one writes the peer's bytes into the region. The same
  * device writes the bytes and, after them, the completion that is waited for, so
@@ -17,6 +17,7 @@
 
 #include "mover.h"
 #include "out.h"
+#include "rdma_pair.h"
 #include "sys.h"
 #include "tool.h"
 
@@ -24,22 +25,13 @@
 #define DEPTH 8
 #define PATIENCE_S 30 /* without any completion: the device hangs */
 
-enum { NEAR, FAR };
-
 struct rdma_mover {
 	struct mover base;
 	struct pinmem *pm;
-	struct ibv_pd *pd;
-	struct ibv_cq *cq;
-	struct ibv_qp *qp[2];
-	struct ibv_port_attr port;
-	uint8_t port_num;
-	bool has_gid;
-	struct ibv_gid_entry gid;
+	struct rdma_pair pair;
 	void *peer;
 	uint64_t peer_len;
 	struct pinmem_mr *peer_mr;
-	bool broken; /* a queue pair has failed: connect again */
 };
 
 static int trouble(struct rdma_mover *r, int err, const char *fmt, ...)
@@ -53,157 +45,6 @@ static int trouble(struct rdma_mover *r, int err, const char *fmt, ...)
 	va_end(ap);
 	/* some verbs calls fail without an errno */
 	return err ? -abs(err) : -EIO;
-}
-
-/* ------------------------------------------------------------- connecting */
-
-static int find_port(struct rdma_mover *r)
-{
-	struct ibv_context *ctx = r->pd->context;
-	struct ibv_device_attr attr;
-
-	if (ctx->device->transport_type == IBV_TRANSPORT_IWARP)
-		return trouble(r, EOPNOTSUPP,
-			       "%s is an iWARP device, whose queue pairs are connected "
-			       "by a connection manager only; this demo has none",
-			       ibv_get_device_name(ctx->device));
-	if (ibv_query_device(ctx, &attr))
-		return trouble(r, errno, "ibv_query_device: %s", strerror(errno));
-	for (unsigned int n = 1; n <= attr.phys_port_cnt; n++) {
-		r->port_num = (uint8_t)n;
-		if (!ibv_query_port(ctx, r->port_num, &r->port) &&
-		    r->port.state == IBV_PORT_ACTIVE)
-			return 0;
-	}
-	return trouble(r, ENODEV, "no port of %s is active",
-		       ibv_get_device_name(ctx->device));
-}
-
-/* RoCE v2 over IPv4 goes through any network; InfiniBand needs no GID at all. */
-static int gid_rank(const struct ibv_gid_entry *e)
-{
-	static const uint8_t v4_mapped[12] = { [10] = 0xff, [11] = 0xff };
-
-	if (e->gid_type != IBV_GID_TYPE_ROCE_V2)
-		return 1;
-	return memcmp(e->gid.raw, v4_mapped, sizeof(v4_mapped)) ? 2 : 3;
-}
-
-/* One by one: a whole table can be too long for one request to the kernel. */
-static int find_gid(struct rdma_mover *r)
-{
-	struct ibv_gid_entry e;
-	int best = 0;
-
-	for (int i = 0; i < r->port.gid_tbl_len; i++)
-		if (!ibv_query_gid_ex(r->pd->context, r->port_num, (uint32_t)i, &e,
-				      0) &&
-		    gid_rank(&e) > best) {
-			best = gid_rank(&e);
-			r->gid = e;
-		}
-	r->has_gid = best > 0;
-	if (!best && r->port.link_layer == IBV_LINK_LAYER_ETHERNET)
-		return trouble(r, ENOENT,
-			       "port %u of the device has no GID: give its network "
-			       "interface an address",
-			       r->port_num);
-	return 0;
-}
-
-static int make_qp(struct rdma_mover *r, int which)
-{
-	struct ibv_qp_init_attr attr = {
-		.send_cq = r->cq,
-		.recv_cq = r->cq,
-		.qp_type = IBV_QPT_RC,
-		.cap = { .max_send_wr = DEPTH,
-			 .max_recv_wr = 1,
-			 .max_send_sge = 1,
-			 .max_recv_sge = 1 },
-	};
-
-	r->qp[which] = ibv_create_qp(r->pd, &attr);
-	if (!r->qp[which])
-		return trouble(r, errno, "ibv_create_qp: %s", strerror(errno));
-	return 0;
-}
-
-static int to_init(struct rdma_mover *r, struct ibv_qp *qp)
-{
-	struct ibv_qp_attr attr = { .qp_state = IBV_QPS_INIT,
-				    .port_num = r->port_num,
-				    .qp_access_flags = IBV_ACCESS_REMOTE_WRITE };
-
-	return ibv_modify_qp(qp, &attr,
-			     IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT |
-				     IBV_QP_ACCESS_FLAGS);
-}
-
-static int to_receive(struct rdma_mover *r, struct ibv_qp *qp, uint32_t other)
-{
-	struct ibv_qp_attr attr = { .qp_state = IBV_QPS_RTR,
-				    .path_mtu = r->port.active_mtu,
-				    .dest_qp_num = other,
-				    .max_dest_rd_atomic = 1,
-				    .min_rnr_timer = 12 };
-
-	attr.ah_attr.port_num = r->port_num;
-	attr.ah_attr.dlid = r->port.lid;
-	if (r->port.link_layer == IBV_LINK_LAYER_ETHERNET) {
-		attr.ah_attr.is_global = 1;
-		attr.ah_attr.grh.dgid = r->gid.gid;
-		attr.ah_attr.grh.sgid_index = (uint8_t)r->gid.gid_index;
-		attr.ah_attr.grh.hop_limit = 64;
-	}
-	return ibv_modify_qp(qp, &attr,
-			     IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU |
-				     IBV_QP_DEST_QPN | IBV_QP_RQ_PSN |
-				     IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER);
-}
-
-/* Timeout 18 is one second: an emulated machine may need it for one packet. */
-static int to_send(struct ibv_qp *qp)
-{
-	struct ibv_qp_attr attr = { .qp_state = IBV_QPS_RTS,
-				    .timeout = 18,
-				    .retry_cnt = 7,
-				    .rnr_retry = 7,
-				    .max_rd_atomic = 1 };
-
-	return ibv_modify_qp(qp, &attr,
-			     IBV_QP_STATE | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT |
-				     IBV_QP_RNR_RETRY | IBV_QP_SQ_PSN |
-				     IBV_QP_MAX_QP_RD_ATOMIC);
-}
-
-static void to_state(struct ibv_qp *qp, enum ibv_qp_state state)
-{
-	struct ibv_qp_attr attr = { .qp_state = state };
-
-	ibv_modify_qp(qp, &attr, IBV_QP_STATE);
-}
-
-static int connect_both(struct rdma_mover *r)
-{
-	int rc;
-
-	for (int i = NEAR; i <= FAR; i++) {
-		to_state(r->qp[i], IBV_QPS_RESET);
-		rc = to_init(r, r->qp[i]);
-		if (rc)
-			return trouble(r, rc, "queue pair to INIT: %s", strerror(rc));
-		rc = to_receive(r, r->qp[i], r->qp[!i]->qp_num);
-		if (rc)
-			return trouble(r, rc, "queue pair to RTR: %s", strerror(rc));
-	}
-	for (int i = NEAR; i <= FAR; i++) {
-		rc = to_send(r->qp[i]);
-		if (rc)
-			return trouble(r, rc, "queue pair to RTS: %s", strerror(rc));
-	}
-	r->broken = false;
-	return 0;
 }
 
 /* ----------------------------------------------------------------- moving */
@@ -264,7 +105,7 @@ static void take_completion(struct job *j, const struct ibv_wc *wc)
 		j->done += wc->wr_id;
 		return;
 	}
-	j->r->broken = true;
+	j->r->pair.broken = true;
 	if (!j->err)
 		j->err = trouble(j->r, EIO, "RDMA WRITE: %s",
 				 ibv_wc_status_str(wc->status));
@@ -275,7 +116,7 @@ static int poll_once(struct job *j)
 {
 	static const struct timespec nap = { 0, 20000 };
 	struct ibv_wc wc[DEPTH];
-	int n = ibv_poll_cq(j->r->cq, DEPTH, wc);
+	int n = ibv_poll_cq(j->r->pair.cq, DEPTH, wc);
 
 	if (n < 0)
 		return trouble(j->r, EIO, "ibv_poll_cq failed");
@@ -291,12 +132,17 @@ static void drain(struct job *j)
 {
 	uint64_t deadline = sys_now_ns() + PATIENCE_S * 1000000000ull;
 
-	j->r->broken = true;
-	to_state(j->r->qp[NEAR], IBV_QPS_ERR);
-	to_state(j->r->qp[FAR], IBV_QPS_ERR);
+	rdma_pair_break(&j->r->pair);
 	while (j->flying && sys_now_ns() < deadline)
 		if (poll_once(j) < 0)
 			break;
+}
+
+static int connect_pair(struct rdma_mover *r)
+{
+	int rc = rdma_pair_connect(&r->pair);
+
+	return rc ? trouble(r, rc, "%s", r->pair.why) : 0;
 }
 
 static int run(struct job *j)
@@ -304,8 +150,8 @@ static int run(struct job *j)
 	uint64_t seen = sys_now_ns();
 	int n;
 
-	if (j->r->broken)
-		j->err = connect_both(j->r);
+	if (j->r->pair.broken)
+		j->err = connect_pair(j->r);
 	while (!j->err && j->done < j->len) {
 		while (!j->err && j->flying < DEPTH && j->next < j->len)
 			j->err = post_write(j);
@@ -330,9 +176,11 @@ static int run(struct job *j)
 static int rdma_out(struct mover *m, struct pinmem_mr *mr, uint64_t len)
 {
 	struct rdma_mover *r = (struct rdma_mover *)m;
-	struct job j = {
-		.r = r, .qp = r->qp[NEAR], .from = mr, .to = r->peer_mr, .len = len
-	};
+	struct job j = { .r = r,
+			 .qp = r->pair.qp[RDMA_NEAR],
+			 .from = mr,
+			 .to = r->peer_mr,
+			 .len = len };
 
 	memset(r->peer, 0, r->peer_len); /* nothing of an earlier region is left */
 	return run(&j);
@@ -341,9 +189,11 @@ static int rdma_out(struct mover *m, struct pinmem_mr *mr, uint64_t len)
 static int rdma_in(struct mover *m, struct pinmem_mr *mr, uint64_t len)
 {
 	struct rdma_mover *r = (struct rdma_mover *)m;
-	struct job j = {
-		.r = r, .qp = r->qp[FAR], .from = r->peer_mr, .to = mr, .len = len
-	};
+	struct job j = { .r = r,
+			 .qp = r->pair.qp[RDMA_FAR],
+			 .from = r->peer_mr,
+			 .to = mr,
+			 .len = len };
 
 	return run(&j);
 }
@@ -352,11 +202,7 @@ static void rdma_close(struct mover *m)
 {
 	struct rdma_mover *r = (struct rdma_mover *)m;
 
-	for (int i = NEAR; i <= FAR; i++)
-		if (r->qp[i])
-			ibv_destroy_qp(r->qp[i]);
-	if (r->cq)
-		ibv_destroy_cq(r->cq);
+	rdma_pair_close(&r->pair);
 	if (r->peer_mr)
 		pinmem_dereg(r->peer_mr, PINMEM_DIRTY, NULL);
 	if (r->peer)
@@ -382,30 +228,9 @@ static int make_peer(struct rdma_mover *r)
 
 static int prepare(struct rdma_mover *r)
 {
-	int rc = find_port(r);
+	int rc = rdma_pair_open(&r->pair, pinmem_pd(r->pm), DEPTH);
 
-	if (!rc)
-		rc = find_gid(r);
-	if (rc)
-		return rc;
-	r->cq = ibv_create_cq(r->pd->context, 2 * DEPTH, NULL, NULL, 0);
-	if (!r->cq)
-		return trouble(r, errno, "ibv_create_cq: %s", strerror(errno));
-	rc = make_qp(r, NEAR);
-	if (!rc)
-		rc = make_qp(r, FAR);
-	if (!rc)
-		rc = connect_both(r);
-	return rc ? rc : make_peer(r);
-}
-
-static const char *gid_name(const struct rdma_mover *r)
-{
-	static const char *const types[] = { "IB", "RoCE v1", "RoCE v2" };
-
-	if (!r->has_gid || r->gid.gid_type >= ARRAY_SIZE(types))
-		return text("LID %u", r->port.lid);
-	return text("GID %u, %s", r->gid.gid_index, types[r->gid.gid_type]);
+	return rc ? trouble(r, rc, "%s", r->pair.why) : make_peer(r);
 }
 
 int mover_rdma_open(struct pinmem *pm, uint64_t len, struct mover **m, char why[512])
@@ -420,7 +245,6 @@ int mover_rdma_open(struct pinmem *pm, uint64_t len, struct mover **m, char why[
 	r->base.ops = &rdma_ops;
 	r->base.in_access = PINMEM_ACCESS_LOCAL_WRITE | PINMEM_ACCESS_REMOTE_WRITE;
 	r->pm = pm;
-	r->pd = pinmem_pd(pm);
 	r->peer_len = len;
 	rc = prepare(r);
 	if (rc) {
@@ -429,10 +253,9 @@ int mover_rdma_open(struct pinmem *pm, uint64_t len, struct mover **m, char why[
 		return rc;
 	}
 	snprintf(r->base.title, sizeof(r->base.title),
-		 "a peer's memory through %s port %u (%s) with RDMA WRITE both ways, "
-		 "%d at a time, %s each",
-		 ibv_get_device_name(r->pd->context->device), r->port_num, gid_name(r),
-		 DEPTH, size_text(len < CHUNK ? len : CHUNK));
+		 "a peer's memory through %s with RDMA WRITE both ways, %d at a time, "
+		 "%s each",
+		 rdma_pair_name(&r->pair), DEPTH, size_text(len < CHUNK ? len : CHUNK));
 	*m = &r->base;
 	return 0;
 }

@@ -293,6 +293,7 @@ static int run(int argc, char **argv)
 {
 	static const enum pinmem_backend backends[] = { PINMEM_BACKEND_VERBS,
 							PINMEM_BACKEND_URING,
+							PINMEM_BACKEND_PIN_TRACK,
 							PINMEM_BACKEND_MLOCK };
 	struct pinner_health all[ARRAY_SIZE(backends)] = { 0 };
 	const struct pinner_health *opened = NULL;

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -11,12 +12,19 @@
 #include "out.h"
 #include "tool.h"
 
+#define SIZE "size 900,600 enhanced"
+
 static const struct format {
 	const char *ending, *terminal;
 } formats[] = {
-	{ ".svg", "svg size 900,600 enhanced background 'white' font 'sans,14'" },
-	{ ".png", "pngcairo size 900,600 enhanced background 'white' font 'sans,11'" },
+	{ ".svg", "svg " SIZE " background 'white' font 'sans,14'" },
+	{ ".png", "pngcairo " SIZE " background 'white' font 'sans,11'" },
 };
+
+/* To be told apart on white and on black, also by those who do not see red. */
+static const char *const colours[] = { "#2f7ed8", "#e0701a", "#2a9d5c", "#b5499b",
+				       "#c0a000", "#7a6ff0", "#d04545", "#3aa6b9",
+				       "#8a8a8a", "#a5673f" };
 
 /* Where the ending begins; NULL: it has none of these, or nothing else. */
 static const char *ending_of(const char *file)
@@ -36,6 +44,13 @@ static const char *ending_of(const char *file)
 bool plot_file_ok(const char *file)
 {
 	return ending_of(file);
+}
+
+const char *plot_name(const char *file, const char *word)
+{
+	int stem = (int)(ending_of(file) - file);
+
+	return *word ? text("%.*s-%s%s", stem, file, word, file + stem) : file;
 }
 
 /* In single quotes, where gnuplot knows no other special character. */
@@ -70,6 +85,104 @@ static void put_data(FILE *f, const struct plot *plot)
 	}
 }
 
+/* ------------------------------------------------------------------ tics, marks */
+
+static const char *tic_text(double at, enum unit unit)
+{
+	switch (unit) {
+	case UNIT_BYTES:
+		return size_text((uint64_t)at);
+	case UNIT_TIME:
+		return time_text(at);
+	case UNIT_RATIO:
+		return text("%g", at);
+	default:
+		return at < 1e5 ? text("%g", at) : text("%gk", at / 1000);
+	}
+}
+
+static void bounds(const struct plot *plot, bool of_y, double *least, double *most)
+{
+	*least = *most = 0;
+	for (unsigned int c = 0; c < plot->n; c++)
+		for (unsigned int i = 0; i < plot->curves[c].n; i++) {
+			double v = of_y ? plot->curves[c].y[i] : plot->curves[c].x[i];
+
+			if (v > 0 && (!*least || v < *least))
+				*least = v;
+			if (v > *most)
+				*most = v;
+		}
+}
+
+/* 1, 2, 5 of each decade where there are few of them, else 1; bytes by powers of 4. */
+static void put_tics(FILE *f, const char *axis, enum unit unit, double least,
+		     double most)
+{
+	static const double steps[] = { 1, 2, 5 };
+	unsigned int n = most > 300 * least ? 1 : 3;
+	const char *comma = "";
+
+	fprintf(f, "set %stics (", axis);
+	for (double at = 4096; unit == UNIT_BYTES && at <= most * 1.01;
+	     at *= 4, comma = ", ")
+		fprintf(f, "%s'%s' %.17g", comma, tic_text(at, unit), at);
+	for (double base = 1e-3; unit != UNIT_BYTES && base <= most; base *= 10)
+		for (unsigned int i = 0; i < n; i++, comma = ", ")
+			fprintf(f, "%s'%s' %.17g", comma,
+				tic_text(base * steps[i], unit), base * steps[i]);
+	fputs(")\n", f);
+}
+
+static void put_axes(FILE *f, const struct plot *plot)
+{
+	double least, most;
+
+	bounds(plot, false, &least, &most);
+	put_tics(f, "x", plot->x_unit, least, most);
+	bounds(plot, true, &least, &most);
+	put_tics(f, "y", plot->y_unit, least, most);
+	/* room at the top for the marks' words */
+	fprintf(f, "set yrange [%.17g:%.17g]\n", least / 1.2,
+		most * (plot->marks_n ? 1 + 0.6 * plot->marks_n : 1.2));
+}
+
+/* One below the other, so that neighbours do not overlap. */
+static void put_marks(FILE *f, const struct plot *plot)
+{
+	for (unsigned int i = 0; i < plot->marks_n; i++) {
+		const struct mark *m = &plot->marks[i];
+
+		fprintf(f,
+			"set arrow from first %.17g, graph 0 to first %.17g, graph 1 "
+			"nohead dt 3 lw 1.5 lc rgb '%s'\nset label ",
+			m->x, m->x, "#888888");
+		put_quoted(f, m->label);
+		fprintf(f, " at first %.17g, graph %g offset 0.5,0 left noenhanced\n",
+			m->x, 0.965 - 0.05 * i);
+	}
+	if (plot->line > 0)
+		fprintf(f,
+			"set arrow from graph 0, first %.17g to graph 1, first %.17g "
+			"nohead dt 2 lw 1.5 lc rgb '#888888'\n",
+			plot->line, plot->line);
+}
+
+static void put_curves(FILE *f, const struct plot *plot)
+{
+	for (unsigned int c = 0; c < plot->n; c++) {
+		bool faint = plot->faint & 1u << c;
+
+		fprintf(f,
+			"%s $curve%u with linespoints lw %s pt %u ps %s lc rgb '%s' "
+			"title ",
+			c ? "," : "plot", c, faint ? "1 dt 2" : "2", c % 10 + 4,
+			faint ? "0.5" : "0.9", colours[c % ARRAY_SIZE(colours)]);
+		put_quoted(f, plot->curves[c].name);
+		fputs(c + 1 < plot->n ? " \\\n" : "\n", f);
+	}
+}
+
 static void put_script(FILE *f, const struct plot *plot, const char *terminal,
 		       const char *file)
 {
@@ -78,21 +191,17 @@ static void put_script(FILE *f, const struct plot *plot, const char *terminal,
 		"set encoding utf8\n"
 		"set terminal %s\n"
 		"set logscale xy 10\n"
-		"set format x '10^{%%L}'\n"
-		"set grid xtics ytics mytics lc rgb '#bbbbbb', lc rgb '#e4e4e4'\n"
+		"set grid xtics ytics lc rgb '#bbbbbb'\n"
 		"set key noenhanced outside bottom center horizontal\n"
 		"set key spacing 1.2\n",
 		terminal);
+	put_axes(f, plot);
+	put_marks(f, plot);
 	put_setting(f, "title", plot->title);
 	put_setting(f, "xlabel", plot->x);
 	put_setting(f, "ylabel", plot->y);
 	put_setting(f, "output", file);
-	for (unsigned int c = 0; c < plot->n; c++) {
-		fprintf(f, "%s $curve%u with linespoints lw 2 ps 1.2 title ",
-			c ? "," : "plot", c);
-		put_quoted(f, plot->curves[c].name);
-		fputs(c + 1 < plot->n ? " \\\n" : "\n", f);
-	}
+	put_curves(f, plot);
 }
 
 /* gnuplot's own complaint would not name the file. */
@@ -134,13 +243,24 @@ static bool draw(const struct plot *plot, const char *terminal, const char *file
 
 bool plot_draw(const char *file, const struct plot *plot)
 {
-	char name[PATH_MAX];
-	int stem = (int)(ending_of(file) - file);
+	char stem[PATH_MAX], name[PATH_MAX + 8];
 
+	snprintf(stem, sizeof(stem), "%.*s", (int)(ending_of(file) - file), file);
 	for (size_t i = 0; i < ARRAY_SIZE(formats); i++) {
-		snprintf(name, sizeof(name), "%.*s%s", stem, file, formats[i].ending);
+		snprintf(name, sizeof(name), "%s%s", stem, formats[i].ending);
 		if (!draw(plot, formats[i].terminal, name))
 			return false;
 	}
 	return true;
+}
+
+bool plot_inline(const char *file, const struct plot *plot, const char *id)
+{
+	struct plot untitled = *plot;
+	char terminal[256];
+
+	untitled.title = "";
+	snprintf(terminal, sizeof(terminal),
+		 "svg " SIZE " dynamic font 'sans,14' name '%s'", id);
+	return draw(&untitled, terminal, file);
 }

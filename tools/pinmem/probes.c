@@ -362,19 +362,63 @@ static void probe_wp_async(struct probe_result *r)
 		    "granted");
 }
 
+static const struct {
+	uint64_t bit;
+	const char *name;
+} pin_track_features[] = {
+	{ UAPI_PIN_TRACK_FEATURE_PIN, " pins" },
+	{ UAPI_PIN_TRACK_FEATURE_DIRTY_AT_PIN, " dirty-at-pin" },
+	{ UAPI_PIN_TRACK_FEATURE_SLOTS, " slots" },
+	{ UAPI_PIN_TRACK_FEATURE_WATCH, " watches" },
+	{ UAPI_PIN_TRACK_FEATURE_COMPARE, " compare" },
+};
+
+static void say_pin_track(struct probe_result *r,
+			  const struct uapi_pin_track_info *info)
+{
+	bool watches = info->features & UAPI_PIN_TRACK_FEATURE_WATCH;
+	char names[80] = "";
+
+	for (size_t i = 0; i < ARRAY_SIZE(pin_track_features); i++)
+		if (info->features & pin_track_features[i].bit)
+			strcat(names, pin_track_features[i].name);
+	set(r, PROBE_YES,
+	    watches ? "unpins are clean or dirty exactly as asked, and a registration "
+		      "cache sees all that takes pages away, truncation of files, too"
+		    : "unpins are clean or dirty exactly as asked",
+	    "version %u has%s; at most %" PRIu64 " GiB in a pin, %" PRIu64
+	    " pins and watches in a file",
+	    info->version, names, (uint64_t)info->max_len >> 30,
+	    (uint64_t)info->max_slots - 1);
+}
+
 static void probe_pin_track(struct probe_result *r)
 {
-	if (!access("/dev/pin_track", R_OK | W_OK))
-		set(r, PROBE_YES, "unpins are clean or dirty exactly as asked",
-		    "there");
-	else if (errno == EACCES)
-		set(r, PROBE_PART, "it is there, but this user may not open it",
-		    "EACCES");
-	else
+	struct uapi_pin_track_info info = { .size = sizeof(info) };
+	int fd = open("/dev/pin_track", O_RDWR | O_CLOEXEC), rc = -errno;
+
+	if (fd < 0 && (rc == -EACCES || rc == -EPERM)) {
+		set(r, PROBE_PART,
+		    "it is there, but this user may not open it: its mode (0666 unless "
+		    "changed) or a container's device rules forbid it",
+		    "%s", sys_errno(rc));
+		return;
+	}
+	if (fd < 0) {
 		set(r, PROBE_NO,
 		    "this kernel is not patched: whether an unpin dirties the pages is "
 		    "up to verbs (always) or io_uring (never)",
-		    "%s", sys_errno(errno));
+		    "%s", sys_errno(rc));
+		return;
+	}
+	rc = ioctl(fd, UAPI_PIN_TRACK_IOC_INFO, &info) ? -errno : 0;
+	close(fd);
+	if (rc)
+		set(r, PROBE_PART,
+		    "what is there is not of kernel/pin_track.patch: it cannot be used",
+		    "%s", sys_errno(rc));
+	else
+		say_pin_track(r, &info);
 }
 
 const struct probe probes[] = {
@@ -389,6 +433,6 @@ const struct probe probes[] = {
 	{ "memfd_secret", "memfd_secret(2)", probe_secret },
 	{ "userfaultfd", "userfaultfd(2)", probe_uffd },
 	{ "userfaultfd WP_ASYNC", "UFFDIO_API", probe_wp_async },
-	{ "/dev/pin_track", "access(2)", probe_pin_track },
+	{ "/dev/pin_track", "PIN_TRACK_IOC_INFO", probe_pin_track },
 };
 const size_t probes_n = ARRAY_SIZE(probes);
