@@ -22,22 +22,23 @@ set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS_PRIVATE_DIRS ${CMAKE_BINARY_DIR})
 set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)
 
-set(library libpinmem${PROJECT_VERSION_MAJOR})
-set(CPACK_DEBIAN_LIB_PACKAGE_NAME ${library})
+set(PINMEM_LIB_PACKAGE libpinmem${PROJECT_VERSION_MAJOR})
+set(CPACK_DEBIAN_LIB_PACKAGE_NAME ${PINMEM_LIB_PACKAGE})
 set(CPACK_DEBIAN_LIB_PACKAGE_SECTION libs)
 set(CPACK_COMPONENT_LIB_DESCRIPTION
 "long-term pinned memory: shared library
- Looks at what lies behind a range of memory before it is pinned for RDMA or
- io_uring; pins it, or names the way out (ODP, staging) or the reason of a
- refusal; remembers registrations in a cache that is never stale; and tells
- what an unpin did to the pages.")
+Looks at what lies behind a range of memory before it is pinned for RDMA or
+io_uring; pins it, or names the way out (ODP, staging) or the reason of a
+refusal; remembers registrations in a cache that is never stale; and tells
+what an unpin did to the pages.")
 # Who links the library depends on the first release with the newest map node.
 file(WRITE ${CMAKE_BINARY_DIR}/packages/shlibs
-	"libpinmem ${PROJECT_VERSION_MAJOR} ${library} "
+	"libpinmem ${PROJECT_VERSION_MAJOR} ${PINMEM_LIB_PACKAGE} "
 	"(>= ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR})\n")
 file(WRITE ${CMAKE_BINARY_DIR}/packages/triggers "activate-noawait ldconfig\n")
 set(CPACK_DEBIAN_LIB_PACKAGE_CONTROL_EXTRA ${CMAKE_BINARY_DIR}/packages/shlibs
 	${CMAKE_BINARY_DIR}/packages/triggers)
+set(CPACK_DEBIAN_TOOLS_PACKAGE_CONTROL_EXTRA ${CMAKE_BINARY_DIR}/packages/triggers)
 
 set(CPACK_DEBIAN_DEV_PACKAGE_NAME libpinmem-dev)
 set(CPACK_DEBIAN_DEV_PACKAGE_SECTION libdevel)
@@ -46,8 +47,8 @@ set(CPACK_DEBIAN_DEV_PACKAGE_RECOMMENDS # to link the static library
 set(CPACK_COMPONENT_DEV_DEPENDS lib)
 set(CPACK_COMPONENT_DEV_DESCRIPTION
 "long-term pinned memory: header, static library, manual
- What programs that use libpinmem are built with: pinmem.h, the files of
- pkg-config and CMake, the static library, and the manual pages of each call.")
+What programs that use libpinmem are built with: pinmem.h, the files of
+pkg-config and CMake, the static library, and the manual pages of each call.")
 
 set(CPACK_DEBIAN_TOOLS_PACKAGE_NAME pinmem-tools)
 set(CPACK_DEBIAN_TOOLS_PACKAGE_SECTION utils)
@@ -56,14 +57,14 @@ set(CPACK_DEBIAN_TOOLS_PACKAGE_SUGGESTS "gnuplot-nox, libucx0")
 set(CPACK_COMPONENT_TOOLS_DEPENDS lib)
 set(CPACK_COMPONENT_TOOLS_DESCRIPTION
 "long-term pinned memory: the command pinmem
- Says what this machine and this user can pin, whether a file or memory may
- be pinned and why not, which processes hold which regions, and what
- registrations cost.")
+Says what this machine and this user can pin, whether a file or memory may
+be pinned and why not, which processes hold which regions, and what
+registrations cost.")
 if(TARGET pinmem_verbs)
 	string(APPEND CPACK_COMPONENT_TOOLS_DESCRIPTION "
- .
- With libpinmem-verbs.so, to be preloaded: verdicts, ODP and the cache for
- programs that call libibverbs.")
+
+With libpinmem-verbs.so, to be preloaded: verdicts, ODP and the cache for
+programs that call libibverbs.")
 endif()
 
 # What Debian wants in each package: copyright, changelog, compressed manual pages.
