@@ -18,18 +18,15 @@
  * No pin has a slot (UAPI_PIN_TRACK_NO_SLOT), which would tell of changes of the
  * mapping: that is monitor_pin_track.c's, which watches from a file of its own.
  */
-#include "internal.h"
+#include "pin_track.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 
-#include "uapi.h"
-
-#define DEVICE "/dev/pin_track"
+#define DEVICE PIN_TRACK_DEVICE
 #define GIB ((uint64_t)1 << 30)
 #define FEATURES (UAPI_PIN_TRACK_FEATURE_PIN | UAPI_PIN_TRACK_FEATURE_DIRTY_AT_PIN)
 
@@ -53,33 +50,6 @@ static uint64_t limit_of(int resource)
 }
 
 /* --------------------------------------------------------------- sentences */
-
-static int fail_open(int err)
-{
-	switch (err) {
-	case ENOENT:
-	case ENXIO:
-	case ENODEV:
-		return fail(EOPNOTSUPP,
-			    "there is no " DEVICE ": this kernel was built without "
-			    "kernel/pin_track.patch, or its module pin_track is not "
-			    "loaded");
-	case EACCES:
-	case EPERM:
-		return fail(EOPNOTSUPP,
-			    DEVICE " may not be opened for reading and writing (%s): "
-				   "its mode, which is 0666 unless changed, or the "
-				   "device rules of a container forbid it",
-			    strerror(err));
-	case EMFILE:
-		return fail(err,
-			    "no file descriptor for " DEVICE
-			    ": RLIMIT_NOFILE is %" PRIu64,
-			    limit_of(RLIMIT_NOFILE));
-	default:
-		return fail(err, DEVICE " cannot be opened: %s", strerror(err));
-	}
-}
 
 static int fail_foreign(const struct segment *seg, const char *what)
 {
@@ -231,27 +201,15 @@ static int pt_unpin(struct backend *be, struct segment *seg, enum pinmem_unpin h
 
 /* The kernel's limit is of pages, of which a range that is not aligned touches one
  * more than it has. */
-static int read_limits(struct tracker *t)
+static int take_limits(struct tracker *t, const struct uapi_pin_track_info *info)
 {
-	struct uapi_pin_track_info info = { .size = sizeof(info) };
-
-	if (ioctl(t->fd, UAPI_PIN_TRACK_IOC_INFO, &info))
-		return fail(EOPNOTSUPP,
-			    DEVICE " does not tell what it is, so it is not that of "
-				   "kernel/pin_track.patch: %s",
-			    strerror(errno));
-	if ((info.features & FEATURES) != FEATURES)
-		return fail(EOPNOTSUPP,
-			    DEVICE " (version %u) has the features 0x%" PRIx64
-				   ": 0x%llx are needed",
-			    info.version, (uint64_t)info.features, FEATURES);
-	if (info.max_len < GIB + page_size())
+	if (info->max_len < GIB + page_size())
 		return fail(EOPNOTSUPP,
 			    DEVICE " (version %u) takes %" PRIu64
 				   " bytes in a pin: more than a GiB is needed",
-			    info.version, (uint64_t)info.max_len);
-	t->be.caps.max_segment = (info.max_len - page_size()) & ~(GIB - 1);
-	t->max_pins = info.max_slots - 1;
+			    info->version, (uint64_t)info->max_len);
+	t->be.caps.max_segment = (info->max_len - page_size()) & ~(GIB - 1);
+	t->max_pins = info->max_slots - 1;
 	return 0;
 }
 
@@ -267,6 +225,7 @@ static const struct backend_caps pt_caps = {
 static int pt_open(const struct pinmem_options *opts, struct backend **be)
 {
 	struct tracker *t = calloc(1, sizeof(*t));
+	struct uapi_pin_track_info info;
 	int rc;
 
 	(void)opts;
@@ -275,12 +234,12 @@ static int pt_open(const struct pinmem_options *opts, struct backend **be)
 	t->be.ops = &backend_pin_track;
 	t->be.caps = pt_caps;
 	t->be.caps.limit_bypassed = memlock_bypass();
-	t->fd = open(DEVICE, O_RDWR | O_CLOEXEC);
+	t->fd = pin_track_open(0, FEATURES, &info);
 	if (t->fd < 0) {
-		rc = fail_open(errno);
+		rc = t->fd;
 		goto free_tracker;
 	}
-	rc = read_limits(t);
+	rc = take_limits(t, &info);
 	if (rc)
 		goto close_fd;
 	*be = &t->be;

@@ -22,7 +22,7 @@
  *                      └──> segments.c ──> struct backend_ops
  *                                             └──> backend_{verbs,uring,pin_track,
  *                                                   mlock}.c
- *   all  ──> error.c, process.c, uapi.h
+ *   all  ──> error.c, process.c, uapi.h; whoever uses /dev/pin_track: pin_track.c
  *   backing.c is also asked by region.c and odp_fallback.c (what went wrong?), by
  *   cache_miss.c (can a file be truncated under it?), by
  *   memlock.c (how large are the pages?) and by backend_mlock.c (what is left?).

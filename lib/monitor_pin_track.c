@@ -18,17 +18,15 @@
  * would look at a word.
  */
 #include "monitor.h"
-#include "uapi.h"
+#include "pin_track.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
-#define DEVICE "/dev/pin_track"
 #define FEATURES (UAPI_PIN_TRACK_FEATURE_SLOTS | UAPI_PIN_TRACK_FEATURE_WATCH)
 
 struct monitor_source {
@@ -37,38 +35,13 @@ struct monitor_source {
 	size_t map_len;
 };
 
-static int no_device(int err)
-{
-	if (err == EMFILE || err == ENFILE || err == ENOMEM)
-		return fail(err, "no descriptor of " DEVICE ": %s", strerror(err));
-	if (err == ENOENT)
-		return fail(EOPNOTSUPP, "there is no " DEVICE ": this kernel lacks "
-					"kernel/pin_track.patch, or its module is not "
-					"loaded");
-	return fail(EOPNOTSUPP, DEVICE " cannot be opened: %s", strerror(err));
-}
-
-static int check_features(int fd, size_t *map_len)
-{
-	struct uapi_pin_track_info info = { .size = sizeof(info) };
-
-	if (ioctl(fd, UAPI_PIN_TRACK_IOC_INFO, &info))
-		return fail(EOPNOTSUPP, DEVICE " does not tell what it is: %s",
-			    strerror(errno));
-	if ((info.features & FEATURES) != FEATURES)
-		return fail(EOPNOTSUPP,
-			    DEVICE " has no watches: its features are 0x%" PRIx64,
-			    (uint64_t)info.features);
-	*map_len = info.map_len;
-	return 0;
-}
-
 static int map_slots(struct monitor_source *s)
 {
 	void *p = mmap(NULL, s->map_len, PROT_READ, MAP_SHARED, s->fd, 0);
 
 	if (p == MAP_FAILED)
-		return fail(errno, "no room to map the words of " DEVICE ": %s",
+		return fail(errno,
+			    "no room to map the words of " PIN_TRACK_DEVICE ": %s",
 			    strerror(errno));
 	madvise(p, s->map_len, MADV_DONTFORK); /* spares the child; no more */
 	s->slots = p;
@@ -78,18 +51,18 @@ static int map_slots(struct monitor_source *s)
 static int pt_open(struct monitor_source **out, int *fd)
 {
 	struct monitor_source *s = calloc(1, sizeof(*s));
+	struct uapi_pin_track_info info;
 	int rc;
 
 	if (!s)
 		return fail(ENOMEM, "no memory for a monitor");
-	s->fd = open(DEVICE, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+	s->fd = pin_track_open(O_NONBLOCK, FEATURES, &info);
 	if (s->fd < 0) {
-		rc = no_device(errno);
+		rc = s->fd;
 		goto free_source;
 	}
-	rc = check_features(s->fd, &s->map_len);
-	if (!rc)
-		rc = map_slots(s);
+	s->map_len = info.map_len;
+	rc = map_slots(s);
 	if (rc)
 		goto close_fd;
 	*fd = s->fd;

@@ -678,20 +678,21 @@ struct pinmem_cache_options {
  * the old region. From when munmap(2) has returned, nobody does.
  *
  * With /dev/pin_track there is no exception: truncation and holes, all of the above and
- * the moment of munmap are seen, files are kept without anybody's word, and nobody waits
- * for the monitor. There a hit also compares a word that the kernel changes before it
- * changes the mapping. (A migration that the pin prevents changes it, too: then the
- * region is registered anew.) A region takes 145 bytes of the kernel's memory.
+ * the moment of munmap are seen, files are kept without anybody's word, and nobody
+ * waits for the monitor. There a hit also compares a word that the kernel changes
+ * before it changes the mapping. (A migration that the pin prevents changes it, too:
+ * then the region is registered anew.) A region takes 145 bytes of the kernel's memory.
  *
- * What watching by userfaultfd does to a program: a system call that changes a watched mapping waits
- * until the monitor's thread has read of it (some microseconds); a watched mapping does
- * not merge with a new neighbour; mremap(2) over several mappings at once (Linux 6.17)
- * says EFAULT.
+ * What watching by userfaultfd does to a program: a system call that changes a watched
+ * mapping waits until the monitor's thread has read of it (some microseconds); a
+ * watched mapping does not merge with a new neighbour; mremap(2) over several mappings
+ * at once (Linux 6.17) says EFAULT.
  *
  * Return: 0, or
  *   -EINVAL, -E2BIG  bad options
- *   -EOPNOTSUPP      no monitor, or not the one asked for, works here (the sentence says why: a seccomp filter, a
- *                    kernel without userfaultfd); PINMEM_MONITOR_CALLER always works
+ *   -EOPNOTSUPP      no monitor, or not the one asked for, works here (the sentence
+ *                    says why: a seccomp filter, a kernel without userfaultfd);
+ *                    PINMEM_MONITOR_CALLER always works
  *   -ECHILD          the pinner belongs to the parent process
  *   -ENOMEM, -EMFILE, -EAGAIN (no thread) from the kernel
  * Source: mm/userfaultfd.c, fs/userfaultfd.c; tests/host/test_monitor.c shows each
@@ -774,8 +775,8 @@ PINMEM_API int pinmem_cache_flush(struct pinmem_cache *cache);
  * @evictions: regions that had to leave to keep the limits
  * @relieved: … or because the kernel had no memlock, memory or slots left
  * @thrash:   misses on what was evicted not long ago: the cache is too small
- * @unmapped, @remapped, @discarded, @changed, @invalidated: regions that left because of
- *            munmap (MAP_FIXED, brk, …), mremap, madvise, any of these or others
+ * @unmapped, @remapped, @discarded, @changed, @invalidated: regions that left because
+ * of munmap (MAP_FIXED, brk, …), mremap, madvise, any of these or others
  *            (/dev/pin_track does not tell which), pinmem_cache_invalidate()/_flush()
  * @deferred: releases that a last holder made
  * @alone_file, @alone_monitor, @alone_full, @alone_raced, @alone_other: registered for

@@ -306,7 +306,7 @@ doctor()
 	also "… and the kernel's features" out '^  PROCMAP_QUERY +(yes|part|no) '
 	also "… and the limits" out 'RLIMIT_MEMLOCK'
 	also "… and NUMA nodes" out '^NUMA nodes'
-	also "… and whether a cache works" out '^  (It works for this user: by userfaultfd|No monitor works)'
+	also "… and whether a cache works" out '^  (It works for this user: by (userfaultfd|/dev/pin_track)|No monitor works)'
 	also "… and how many mappings there may be" out 'max_map_count: a process may have [0-9]+'
 	never "… without colour in a pipe" "$(printf '\033')"
 	expect "doctor --json" 0 out . "$PINMEM" doctor --json
@@ -318,7 +318,7 @@ doctor()
 	expect "doctor of an ordinary user" 0 out 'pin up to 8 MiB with io_uring' \
 		as_nobody 8192 "$NOBODY_PINMEM" doctor
 	also "… says what to do for more" out 'To pin 1 GiB'
-	also "… has a cache, too, without any right" out 'It works for this user: by userfaultfd'
+	also "… has a cache, too, without any right" out 'It works for this user: by (userfaultfd|/dev/pin_track)'
 	expect "doctor when nothing may be pinned" 1 out 'Nothing can be pinned' \
 		as_nobody 0 "$NOBODY_PINMEM" doctor
 }

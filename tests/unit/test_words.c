@@ -473,7 +473,7 @@ static void what_is_missing_is_said(void)
 	device.there = true;
 	device.info.features = UAPI_PIN_TRACK_FEATURE_SLOTS;
 	CHECK_RC(create(PINMEM_MONITOR_PIN_TRACK, 16), -EOPNOTSUPP);
-	CHECK_MSG("no watches");
+	CHECK_MSG("are needed");
 	device.info.size = 0; /* not a pin_track at all */
 	CHECK_RC(create(PINMEM_MONITOR_PIN_TRACK, 16), -EOPNOTSUPP);
 	CHECK_MSG("does not tell what it is");
