@@ -17,7 +17,8 @@
  *
  * 1. Hold first, then look (hold()). The reader raises its own counter of the number,
  *    and only then reads the entry. Whoever ends a region (cache_leave()) zeroes
- *entry.bytes, and only then, after hands_barrier(), sums the counters (cache_sweep()).
+ *    entry.bytes, and only then, after hands_barrier(), sums the counters
+ *    (cache_sweep()).
  *        reader: count += 1; [order]; read bytes     ender: bytes = 0; BARRIER; sum
  *    If the reader saw bytes != 0, its count was stored before it loaded that, so the
  *    sum sees the count. So a number is given to another region only when nobody who
@@ -28,9 +29,9 @@
  *    running thread of the process. Where it is forbidden no hit is taken without the
  *    lock (the gate that get and put look at is then one that is never open).
  * 2. The entry decides. The index only says which entry to try; that it covers the
- *range, with the rights asked for, is read in the entry. So it does no harm that it is
- *read without a lock and may be old: a wrong number is found out, a missed one makes a
- *miss that looks again, locked.
+ *    range, with the rights asked for, is read in the entry. So it does no harm that the
+ *    index is read without a lock and may be old: a wrong number is found out, a missed
+ *    one makes a miss that looks again, locked.
  * 3. The gate before all (monitor.h). A mapping's change returns to its caller only
  *    after the gate was shut, and the gate opens only when changed() has ended the
  *    regions concerned. A get that begins after the change finds the gate shut (and
@@ -45,7 +46,7 @@
  * bytes; 0 means that it may be the last one, and it looks under the lock. Rule 1 read
  * the other way round: either the sweep's sum sees the put, or the put sees bytes == 0.
  * Under the lock a sum is exact for regions that were swept, because nobody can begin
- *to hold them; a count that is raised in vain is taken back, and then looks, too.
+ * to hold them; a count that is raised in vain is taken back, and then looks, too.
  *
  * A miss. The flight (struct flight) is entered before the range is watched, the range
  * is watched before it is pinned, and changed() spoils flights as it ends regions. So a

@@ -12,34 +12,41 @@
  * other verbs call takes it. ibv_dereg_mr(), ibv_rereg_mr(), ibv_dealloc_pd(),
  * ibv_unimport_pd() and ibv_close_device() follow. Passed on to libibverbs as it is:
  * ibv_reg_dmabuf_mr(), and a registration that has a length of 0, an address of NULL,
- *an iova other than the address, access flags other than LOCAL_WRITE, REMOTE_WRITE,
+ * an iova other than the address, access flags other than LOCAL_WRITE, REMOTE_WRITE,
  * REMOTE_READ, REMOTE_ATOMIC and RELAXED_ORDERING (so: a program that asks for ODP
  * itself), or more bytes than the library registers at once (rxe: 1 GiB).
  *
  * Environment, read at the first registration (and ignored for set-user-ID programs):
  *
- *	PINMEM_VERBS_POLICY=odp|refuse          what becomes of memory that may not be
- *		pinned: odp (default) registers it for on-demand paging, where the
- *device can and the mapping is one it can serve, else refuses; refuse always does.
- *		Staging is never used.
- *	PINMEM_VERBS_CACHE=off|on               on: what ibv_dereg_mr() gives back stays
- *		registered, and the next registration of exactly that range, with the
- *same access in the same protection domain, gets it, unless the mapping has changed.
- *Until then a peer that knows the rkey still reaches the memory. Default off. Needs
- *userfaultfd(2) or /dev/pin_track; memory with a file behind it is kept where
- * /dev/pin_track or ODP is. PINMEM_VERBS_CACHE_BYTES=N[K|M|G|T]     how much is kept at
- *most, what the program has itself included. Default: a quarter of the memory, or half
- *of RLIMIT_MEMLOCK where that binds and is less. PINMEM_VERBS_CACHE_REGIONS=N … how
- *many (1 to 16777216; 65536) PINMEM_VERBS_LOG=off|refused|all        lines on stderr:
- *none (default); one for each registration that is refused, with the reason; one for
- *each registration. A value that is none of these: one line on stderr, and the default.
+ *	PINMEM_VERBS_POLICY=odp|refuse
+ *		What becomes of memory that may not be pinned: odp (default) registers it
+ *		for on-demand paging, where the device can and the mapping is one it can
+ *		serve, else refuses; refuse always does. Staging is never used.
+ *	PINMEM_VERBS_CACHE=off|on
+ *		on: what ibv_dereg_mr() gives back stays registered, and the next
+ *		registration of exactly that range, with the same access in the same
+ *		protection domain, gets it, unless the mapping has changed. Until then a
+ *		peer that knows the rkey still reaches the memory. Default off. Needs
+ *		userfaultfd(2) or /dev/pin_track; memory with a file behind it is kept
+ *		where /dev/pin_track or ODP is.
+ *	PINMEM_VERBS_CACHE_BYTES=N[K|M|G|T]
+ *		How much is kept at most, what the program has itself included. Default:
+ *		a quarter of the memory, or half of RLIMIT_MEMLOCK where that binds and
+ *		is less.
+ *	PINMEM_VERBS_CACHE_REGIONS=N
+ *		… how many (1 to 16777216; 65536).
+ *	PINMEM_VERBS_LOG=off|refused|all
+ *		Lines on stderr: none (default); one for each registration that is
+ *		refused, with the reason; one for each registration.
+ *
+ * A value that is none of these: one line on stderr, and the default.
  *
  * errno of a refusal: EOPNOTSUPP for a file on a DAX file system, EFAULT for memory
- *that is not there, not accessible as asked, secret, device memory, or a file's page
- *cache to be written to (which kernels before 6.5 would pin). Else libibverbs' own.
+ * that is not there, not accessible as asked, secret, device memory, or a file's page
+ * cache to be written to (which kernels before 6.5 would pin). Else libibverbs' own.
  *
  * Not met: programs that look libibverbs' calls up themselves, with dlsym(3) on a
- *handle of libibverbs.so.1 (NCCL); a provider's own calls (mlx5dv_…).
+ * handle of libibverbs.so.1 (NCCL); a provider's own calls (mlx5dv_…).
  *
  * After fork(2) a child has nothing of its parent's here: its own registrations begin
  * anew, and what it does to its parent's is passed on.
