@@ -672,10 +672,11 @@ struct pinmem_cache_options {
  * that such files keep their pages, or that it calls pinmem_cache_invalidate() itself.
  * Not seen either, and to be followed by pinmem_cache_invalidate() if they ever meet a
  * cached range: shmat(2) with SHM_REMAP, remap_file_pages(2), MADV_GUARD_INSTALL.
- * (SysV segments are not kept: shmdt(2) sends no event.) And the kernel gives addresses
- * free a moment before it sends the event: while one thread is still in its munmap(2),
- * another's mmap(2) may be given them, and a get by that one, in that moment, may find
- * the old region. From when munmap(2) has returned, nobody does.
+ * (SysV segments are not kept: shmdt(2) sends no event.) mprotect(2) takes no page
+ * away: what was registered before it is served after it, too. And the kernel gives
+ * addresses free a moment before it sends the event: while one thread is still in its
+ * munmap(2), another's mmap(2) may be given them, and a get by that one, in that moment,
+ * may find the old region. From when munmap(2) has returned, nobody does.
  *
  * With /dev/pin_track there is no exception: truncation and holes, all of the above and
  * the moment of munmap are seen, files are kept without anybody's word, and nobody

@@ -122,8 +122,7 @@ static bool same_range(const struct range *a, const struct range *b)
 	       a->domain == b->domain;
 }
 
-/* ------------------------------------------------------------ numbers, under the lock
- */
+/* ----------------------------------------------------- numbers; under the lock */
 
 /* Its mapping has changed, or its place is wanted. */
 static void leave(struct keep *k, struct record *rec, bool evicted)

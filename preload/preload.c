@@ -27,8 +27,11 @@
  *		registration of exactly that range, with the same access in the same
  *		protection domain, gets it, unless the mapping has changed. Until then a
  *		peer that knows the rkey still reaches the memory. Default off. Needs
- *		userfaultfd(2) or /dev/pin_track; memory with a file behind it is kept
- *		where /dev/pin_track or ODP is.
+ *		userfaultfd(2) or /dev/pin_track. With userfaultfd(2) memory that has a
+ *		file behind it is kept only where it is registered for ODP, is device-dax,
+ *		or a memfd sealed against shrinking and writing; and these are not to meet
+ *		a range that was given back: shmat(2) with SHM_REMAP, remap_file_pages(2),
+ *		MADV_GUARD_INSTALL.
  *	PINMEM_VERBS_CACHE_BYTES=N[K|M|G|T]
  *		How much is kept at most, what the program has itself included. Default:
  *		a quarter of the memory, or half of RLIMIT_MEMLOCK where that binds and
@@ -157,13 +160,18 @@ static void log_request(const struct asked *q, const char *what, const char *why
 		 why);
 }
 
-/* To libibverbs, as it is. */
+/* To libibverbs, as it is. What is kept must not be why it fails. */
 static struct ibv_mr *pass_on(const struct state *st, const struct asked *q,
 			      const char *why)
 {
+	struct ibv_mr *mr;
+
 	if (st && st->settings.log == LOG_ALL)
 		log_request(q, "passed on", why);
-	return real_verbs()->reg_mr(q->pd, q->addr, q->len, q->iova, q->access);
+	do {
+		mr = real_verbs()->reg_mr(q->pd, q->addr, q->len, q->iova, q->access);
+	} while (!mr && errno == ENOMEM && st && keep_release(st->keep, NULL));
+	return mr;
 }
 
 /* Why there can be no verdict; NULL: there can. */
