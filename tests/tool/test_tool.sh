@@ -421,6 +421,79 @@ bench_cache()
 		as_nobody 8192 "$NOBODY_PINMEM" bench cache --quick --seconds 0.02
 }
 
+# A run of tests/vm/pin_track_bench, in a kernel with the patch: what is said of it must
+# follow from its figures, also when they are others.
+bench_trackers()
+{
+	local recorded other=$DIR/trackers.json
+	recorded=$(dirname "$(realpath "$0")")/trackers.json
+	name="bench trackers without that kernel"
+	if [ -e /sys/kernel/debug/pin_track_bench/run ]; then
+		skip "this kernel has it"
+	else
+		expect "$name" 1 err 'takes a kernel with kernel/pin_track.patch' \
+			"$PINMEM" bench trackers
+	fi
+	expect "--from is for trackers" 2 err 'not for register' \
+		"$PINMEM" bench register --from "$recorded"
+	echo '{"bench": "cache"}' >"$other"
+	expect "bench trackers --from another bench" 1 err "its bench is 'cache'" \
+		"$PINMEM" bench trackers --from "$other"
+	expect "bench trackers --from no JSON" 1 err 'cannot|expected|invalid|unable' \
+		"$PINMEM" bench trackers --from /dev/null
+	expect "bench trackers --from FILE" 0 out 'Jan Kara, 2018-12-10.: confirmed' \
+		"$PINMEM" bench trackers --from "$recorded" --out "$DIR/trackers"
+	also "… shows the wrong answers" out '^  memfd +lookup +during '
+	name="… and writes each figure into the CSV"
+	if grep -q '^cost,anonymous,1,1,,,itree,pin_ns,[1-9]' "$DIR/trackers/trackers.csv"; then
+		ok
+	else
+		not_ok "no such line"
+	fi
+	name="… and draws them"
+	if ! command -v gnuplot >/dev/null; then
+		skip "no gnuplot"
+	elif grep -q '<svg' "$DIR/trackers/trackers-memory.svg"; then
+		ok
+	else
+		not_ok "no such file"
+	fi
+	bench_trackers_judged "$recorded" "$other"
+}
+
+# The same figures but for one say something else of the sentence about it only.
+bench_trackers_judged()
+{
+	local said='{c["sentence"]: c["verdict"] for c in j["claims"]}'
+	name="bench trackers --from other figures"
+	command -v python3 >/dev/null || { skip "no python3"; return; }
+	python3 - "$1" "$2" <<-'EOF' || return
+		import json, sys
+		j = json.load(open(sys.argv[1]))
+		for c in j["claims"]:
+		    c["verdict"] = "nonsense"
+		for c in j["cost"]:
+		    if (c["pages"], c["threads"]) == (1, 1):
+		        for t in c["trackers"]:
+		            if t["tracker"] == "itree":
+		                t["to_bias"]["pin_unpin"] = {"ratio": 0.9, "low": 0.8, "high": 1}
+		                t["to_bias"]["irq_unpin"] = {"ratio": 1.2, "low": 0.9, "high": 3}
+		for a in j["answers"]:
+		    for t in a["trackers"]:
+		        if a["transient"] in ("migration", "references") and t["tracker"] == "heuristic":
+		            t["false_positives"] = t["false_negatives"] = 0
+		j["answers"] = [a for a in j["answers"] if a["transient"] != "lookup"]
+		json.dump(j, open(sys.argv[2], "w"))
+	EOF
+	expect "bench trackers --from other figures" 0 out . \
+		"$PINMEM" bench trackers --from "$2" --json
+	json "… refutes what they refute" \
+		"[${said}[k] for k in ('The overhead e.g. for direct IO may be noticeable.', 'these page refcount are fragile')] == ['refuted'] * 2"
+	json "… does not decide what is unclear, was not met or not measured" \
+		"[${said}[k] for k in ('Then on IO completion you need to queue work to unpin the pages again', 'here are the case when it does not: - page being migrated', '- page cache lookup')] == ['not decided'] * 3"
+	json "… and takes no verdict from the file" '"nonsense" not in json.dumps(j)'
+}
+
 bench_cache_plot()
 {
 	name="… and draws it as SVG and as PNG"
@@ -489,6 +562,7 @@ if [ "$code" = 0 ]; then
 	demo
 	bench
 	bench_cache
+	bench_trackers
 	top
 	terminal
 else

@@ -51,6 +51,24 @@ static bool same_family(const struct family *a, const struct family *b)
 	       !strcmp(a->pages, b->pages) && a->threads == b->threads;
 }
 
+bool in_family(const json_t *o, const struct family *f)
+{
+	struct family of_o = family_of(o);
+
+	return same_family(&of_o, f);
+}
+
+const char *words_joined(const json_t *names)
+{
+	const char *s = "";
+	const json_t *name;
+	size_t i;
+
+	json_array_foreach(names, i, name) s =
+		text("%s%s%s", s, i ? ", " : "", json_string_value(name));
+	return s;
+}
+
 static int by_family(const void *a, const void *b)
 {
 	const struct family *x = a, *y = b;
@@ -90,9 +108,7 @@ static const json_t *point_at(const json_t *root, const struct family *f,
 
 	json_array_foreach(json_object_get(root, "points"), i, point)
 	{
-		struct family one = family_of(point);
-
-		if (same_family(f, &one) &&
+		if (in_family(point, f) &&
 		    json_integer_value(json_object_get(point, "size")) == size &&
 		    json_integer_value(json_object_get(point, "reuse")) == reuse)
 			return point;
@@ -134,12 +150,11 @@ unsigned int axis_values(const json_t *root, const struct family *f, enum axis a
 
 	json_array_foreach(json_object_get(root, "points"), i, point)
 	{
-		struct family one = family_of(point);
 		json_int_t x = json_integer_value(json_object_get(point, key));
 
 		for (k = 0; k < n && v[k] != x; k++)
 			;
-		if (same_family(f, &one) && k == n && n < AXIS_MAX)
+		if (in_family(point, f) && k == n && n < AXIS_MAX)
 			v[n++] = x;
 	}
 	qsort(v, n, sizeof(*v), by_integer);
@@ -324,4 +339,18 @@ int findings_add(json_t *root)
 	    json_object_set_new(root, "cheapest", cheapest))
 		return -ENOMEM;
 	return 0;
+}
+
+const char *cheapest_name(const json_t *root, const struct family *f, json_int_t size,
+			  json_int_t reuse)
+{
+	const json_t *o;
+	size_t i;
+
+	json_array_foreach(json_object_get(root, "cheapest"), i,
+			   o) if (in_family(o, f) &&
+				  (json_int_t)number(o, "size") == size &&
+				  (json_int_t)number(o, "reuse") ==
+					  reuse) return word(o, "strategy");
+	return NULL;
 }

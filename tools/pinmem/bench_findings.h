@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/** struct setting - a family of points: all sizes and reuses of it. */
+/** struct family - a family of points: all sizes and reuses of it. */
 struct family {
 	const char *device, *direction, *pages;
 	int threads;
@@ -31,12 +31,20 @@ double number_in(const json_t *o, const char *inner, const char *key);
 /** word_is - is that value of the object this string? */
 bool word_is(const json_t *o, const char *key, const char *value);
 
+/** words_joined - "a, b, c" of an array of strings; as long as text(). */
+const char *words_joined(const json_t *names);
+/** in_family - is a point, a crossover, a cheapest one of this family? */
+bool in_family(const json_t *o, const struct family *f);
+
 /** enum axis, values - the measured sizes or reuses, ascending. Return: how many. */
 enum axis { AXIS_SIZE, AXIS_REUSE };
 #define AXIS_MAX 16
 unsigned int axis_values(const json_t *root, const struct family *f, enum axis axis,
 			 json_int_t v[AXIS_MAX]);
 
+/** cheapest_name - of root.cheapest; NULL: not measured. */
+const char *cheapest_name(const json_t *root, const struct family *f, json_int_t size,
+			  json_int_t reuse);
 /** findings_add - root.crossovers, root.cheapest and root.advice, in place of older
  * ones. Return: 0; -ENOMEM. */
 int findings_add(json_t *root);

@@ -14,12 +14,13 @@ static size_t word_length(const char *s)
 	return strcspn(s, " ");
 }
 
-/* An address, a number, a file's name: it is another one at each point. */
+/* An address, a number, its unit, a file's name: it is another one at each point. */
 static bool of_the_point(const char *s)
 {
 	size_t len = word_length(s);
 
-	return strcspn(s, "0123456789/") < len;
+	return strcspn(s, "0123456789/") < len ||
+	       (len == 3 && !strncmp(s + 1, "iB", 2));
 }
 
 static bool same_reason(const char *a, const char *b)
@@ -125,6 +126,7 @@ static json_t *point_json(const struct point *p)
 static json_t *spot_json(const struct spot *spot, json_t *missing)
 {
 	json_t *o = point_json(&spot->point), *results = json_array();
+	json_t *late = json_array();
 
 	for (unsigned int i = 0; i < strategies_n; i++) {
 		const struct series *s = &spot->series[i];
@@ -133,8 +135,13 @@ static json_t *spot_json(const struct spot *spot, json_t *missing)
 			note_missing(missing, &spot->point, i, s);
 		if (s->runs)
 			json_array_append_new(results, result_json(spot, i));
+		else if (!s->rc)
+			json_array_append_new(late, json_string(strategies[i].name));
 	}
 	json_object_set_new(o, "results", results);
+	if (json_array_size(late))
+		json_object_set(o, "no_time", late);
+	json_decref(late);
 	return o;
 }
 
@@ -148,7 +155,7 @@ void strategies_json(const struct plan *plan, json_t *root)
 
 		if (json_array_size(json_object_get(o, "results")))
 			json_array_append(points, o);
-		else if (spot->dropped)
+		else if (json_object_get(o, "no_time"))
 			json_array_append_new(late, point_json(&spot->point));
 		json_decref(o);
 	}

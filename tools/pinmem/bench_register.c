@@ -451,6 +451,8 @@ int bench_register(const struct bench_options *opts, json_t *root)
 		bench_untouched(&p);
 	if (!stop_requested())
 		bench_huge(&p);
+	json_object_set_new(root, "bench", json_string("register"));
+	json_object_set_new(root, "machine", bench_machine());
 	json_object_set_new(root, "pinmem", json_string(pinmem_version()));
 	json_object_set_new(root, "kernel", json_string(u.release));
 	json_object_set_new(root, "seconds", json_real(opts->seconds));

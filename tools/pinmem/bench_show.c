@@ -81,13 +81,6 @@ static void show_costs(const json_t *root, const struct family *f)
 
 /* ---------------------------------------------------------------- crossovers */
 
-static bool of_family(const json_t *o, const struct family *f)
-{
-	return word_is(o, "device", f->device) &&
-	       word_is(o, "direction", f->direction) && word_is(o, "pages", f->pages) &&
-	       (int)number(o, "threads") == f->threads;
-}
-
 static const char *crossing_text(const json_t *c)
 {
 	const char *how = json_string_value(json_object_get(c, "beats_copy"));
@@ -130,7 +123,7 @@ static bool worth_a_row(const json_t *c, const struct family *f)
 	json_int_t reuse = json_integer_value(json_object_get(c, "reuse"));
 	json_int_t size = json_integer_value(json_object_get(c, "size"));
 
-	if (!of_family(c, f) || !word_is(c, "measure", "time"))
+	if (!in_family(c, f) || !word_is(c, "measure", "time"))
 		return false;
 	if (reuse)
 		return reuse == 1 || reuse == 100;
@@ -167,17 +160,6 @@ static void show_crossings(const json_t *root, const struct family *f)
 
 /* -------------------------------------------------------------------- missing */
 
-static const char *joined(const json_t *names)
-{
-	const char *s = "";
-	const json_t *name;
-	size_t i;
-
-	json_array_foreach(names, i, name) s =
-		text("%s%s%s", s, i ? ", " : "", json_string_value(name));
-	return s;
-}
-
 static void show_missing(const json_t *root)
 {
 	const json_t *list = json_object_get(root, "missing"), *o;
@@ -188,11 +170,11 @@ static void show_missing(const json_t *root)
 	json_array_foreach(list, i, o) say_block(
 		2, "%s, %s: %s: %s", json_string_value(json_object_get(o, "device")),
 		json_string_value(json_object_get(o, "pages")),
-		joined(json_object_get(o, "strategies")),
+		words_joined(json_object_get(o, "strategies")),
 		json_string_value(json_object_get(o, "why")));
 	if (late)
 		say_block(2,
-			  "%zu points that cost most: the time limit of %.0f s was "
+			  "%zu points are left out: the time limit of %.0f s was "
 			  "too short for them.",
 			  late, number(root, "time_limit_s"));
 }

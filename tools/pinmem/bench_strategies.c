@@ -29,6 +29,8 @@
 /* Of the time limit: for the warm-up; for the rounds, the rest being for surprises. */
 #define WARM_UP_SHARE 0.4
 #define ROUNDS_SHARE 0.95
+/* The first points of the plan stay, however short the time is. */
+#define KEPT 2
 
 _Static_assert(ROUNDS_MAX <= BENCH_ROUNDS_MAX, "the series have room");
 
@@ -167,7 +169,7 @@ static void warm_up(struct study *st)
 		struct spot *spot = &st->plan.spots[i];
 
 		sum += spot->reached ? seconds_of(spot) : 0;
-		spot->dropped = !spot->reached || sum * least > left;
+		spot->dropped = i >= KEPT && (!spot->reached || sum * least > left);
 	}
 }
 

@@ -19,9 +19,11 @@
 #include "tool.h"
 
 #define ROUNDS 15
-#define ROUNDS_QUICK 5
-#define RUNS_MAX 100000ul
+#define ROUNDS_QUICK 7
+#define RUNS_MAX 1000ul
+#define RUNS_LEAST 8ul
 #define JUDGE_RUNS 1000ul
+#define JUDGE_RUNS_QUICK 200ul
 /* Pins that are held while their memory is measured. */
 #define HELD_PINS TRACKER_THREADS_MAX
 /* Free memory that must be left. */
@@ -59,31 +61,13 @@ static const char *const quantities[QUANTITIES] = { "pin", "unpin", "pin_unpin",
 
 /**
  * struct series - a tracker's rounds at a place.
- * @run:     the same in each round; @runs of it are found in the warm-up
- * @wall_ns: of one, at most
+ * @run: the same in each round
  */
 struct series {
 	struct tracker_run run;
-	double wall_ns;
 	double ns[QUANTITIES][BENCH_ROUNDS_MAX];
-	unsigned long long queries, false_negatives, pages_cleaned, lost_dirty;
+	unsigned long long queries, false_negatives, lost_dirty;
 };
-
-/* As many runs as fill a good part of the time. */
-static int warm_up(struct series *s)
-{
-	struct tracker_figures f;
-	uint64_t begin;
-	int rc;
-
-	for (s->run.runs = 2;; s->run.runs *= 4) {
-		begin = sys_now_ns();
-		rc = tracker_bench(&s->run, &f);
-		if (rc || (double)(sys_now_ns() - begin) > s->wall_ns / 4 ||
-		    s->run.runs * 4 > RUNS_MAX)
-			return rc;
-	}
-}
 
 static int one_round(void *ctx, int round)
 {
@@ -91,10 +75,8 @@ static int one_round(void *ctx, int round)
 	struct tracker_figures f;
 	int rc;
 
-	if (round < 0)
-		return warm_up(s);
 	rc = tracker_bench(&s->run, &f);
-	if (rc)
+	if (rc || round < 0)
 		return rc;
 	s->ns[PIN][round] = (double)f.pin_ns;
 	s->ns[UNPIN][round] = (double)f.unpin_ns;
@@ -153,21 +135,49 @@ static json_t *series_json(const struct series *s, const struct series *all,
 	return o;
 }
 
+/* As many runs as fill a round's time with the slowest tracker. All do as many: the
+ * first ones, on cold caches, must weigh alike. */
+static int find_runs(const struct study *st, struct tracker_run run,
+		     unsigned long *runs)
+{
+	double most = 1e9 * st->opts->seconds / st->rounds, slowest = 1, ns;
+	struct tracker_figures f;
+	int rc;
+
+	run.runs = RUNS_LEAST;
+	for (run.tracker = BIAS; run.tracker < TRACKERS; run.tracker++) {
+		rc = tracker_bench(&run, &f);
+		if (rc)
+			return rc;
+		ns = (double)(f.pin_ns + f.unpin_ns + f.irq_unpin_ns +
+			      f.query_ns * run.pages);
+		slowest = ns > slowest ? ns : slowest;
+	}
+	*runs = most / slowest > RUNS_MAX ? RUNS_MAX : (unsigned long)(most / slowest);
+	if (*runs < RUNS_LEAST)
+		*runs = RUNS_LEAST;
+	return 0;
+}
+
 static int take_turns(const struct study *st, const struct place *p, void *addr,
 		      struct series *all)
 {
+	struct tracker_run run = { .addr = addr,
+				   .pages = p->pages,
+				   .threads = p->threads };
 	struct bench_way ways[TRACKERS];
+	int rc = find_runs(st, run, &run.runs);
 
+	if (rc)
+		return rc;
 	for (unsigned int t = 0; t < TRACKERS; t++) {
-		all[t].run = (struct tracker_run){ .tracker = t,
-						   .addr = addr,
-						   .pages = p->pages,
-						   .threads = p->threads };
-		all[t].wall_ns = 1e9 * st->opts->seconds / st->rounds;
+		all[t].run = run;
+		all[t].run.tracker = t;
 		ways[t] = (struct bench_way){ one_round, &all[t] };
 	}
-	return bench_take_turns(text("cost, %lu pages, %u thread%s", p->pages,
-				     p->threads, p->threads > 1 ? "s" : ""),
+	return bench_take_turns(text("cost, %lu page%s, %u thread%s", p->pages,
+				     p->pages > 1 ? "s" : "", p->threads,
+				     p->threads > 1 ? "s" : ""),
 				ways, TRACKERS, st->rounds);
 }
 
@@ -189,17 +199,18 @@ static int make_memory(struct memory *m, enum memory_kind kind, size_t len)
 {
 	uint64_t free_bytes = sys_meminfo("MemAvailable");
 
-	m->addr = NULL;
 	if (free_bytes < len + MEMORY_SPARE) {
-		*m = (struct memory){ .kind = kind, .fd = -1 };
 		snprintf(bench_why, sizeof(bench_why),
 			 "%s are wanted and %s more left free, %s are available",
 			 size_text(len), size_text(MEMORY_SPARE),
 			 size_text(free_bytes));
 		return -ENOMEM;
 	}
-	if (memory_make(kind, len, NULL, m))
-		return bench_trouble(-ENOTSUP, memory_label(kind), m->why);
+	if (memory_make(kind, len, NULL, m)) {
+		bench_trouble(-ENOTSUP, memory_label(kind), m->why);
+		memory_drop(m);
+		return -ENOTSUP;
+	}
 	memory_touch(m->addr, m->len);
 	return 0;
 }
@@ -233,16 +244,16 @@ static int measure_costs(const struct study *st, json_t *list)
 	static const struct place places[] = {
 		{ 1, MEM_ANON, 0 },
 		{ 16, MEM_ANON, 0 },
-		{ 256, MEM_ANON, 0 },
 		{ 512, MEM_ANON, 0 },
 		{ 512, MEM_THP, 0 },
 		{ TRACKER_PAGES_MAX, MEM_ANON, 0 },
 		{ TRACKER_PAGES_MAX, MEM_THP, 0 },
 	};
+	size_t n = ARRAY_SIZE(places) - (st->opts->quick ? 2 : 0);
 	int rc = 0;
 
 	for (unsigned int threads = 1; threads <= 2; threads++)
-		for (size_t i = 0; i < ARRAY_SIZE(places) && !rc; i++) {
+		for (size_t i = 0; i < n && !rc; i++) {
 			struct place p = places[i];
 
 			p.threads = threads;
@@ -260,37 +271,59 @@ static int measure_costs(const struct study *st, json_t *list)
 
 /* -------------------------------------------------------------------- memory */
 
-static int measure_held(const struct study *st, unsigned long pages, void *addr,
+static int measure_held(const struct study *st, struct tracker_run run,
 			json_t *trackers)
 {
-	for (unsigned int t = BIAS; t <= HEURISTIC; t++) {
-		struct tracker_run run = { .tracker = t,
-					   .addr = addr,
-					   .pages = pages,
-					   .threads = HELD_PINS,
-					   .runs = 1 };
-		struct tracker_figures f;
-		double bytes[ROUNDS_QUICK];
-		int rc;
+	double bytes[3], median;
+	unsigned int rounds = st->opts->quick ? 1 : ARRAY_SIZE(bytes);
+	struct tracker_figures f;
+	int rc;
 
-		for (unsigned int i = 0; i < ROUNDS_QUICK; i++) {
-			rc = tracker_bench(&run, &f);
-			if (rc)
-				return rc;
-			bytes[i] = (double)f.bytes_per_pin;
-		}
-		json_array_append_new(
-			trackers,
-			json_pack("{ss, sf, sf, sf, si}", "tracker", tracker_names[t],
-				  "bytes_per_pin", bench_median(bytes, ROUNDS_QUICK),
-				  "bytes_per_page",
-				  bench_median(bytes, ROUNDS_QUICK) / (double)pages,
-				  "spread", bench_spread(bytes, ROUNDS_QUICK), "rounds",
-				  ROUNDS_QUICK));
-		progress_show("memory", t + 1, HEURISTIC + 1);
+	for (unsigned int i = 0; i < rounds; i++) {
+		rc = stop_requested()
+			     ? bench_trouble(-ECANCELED, "memory", "interrupted")
+			     : tracker_bench(&run, &f);
+		if (rc)
+			return rc;
+		bytes[i] = (double)f.bytes_per_pin;
 	}
-	(void)st;
+	median = bench_median(bytes, rounds);
+	json_array_append_new(
+		trackers,
+		json_pack("{ss, sf, sf, sf, si}", "tracker", tracker_names[run.tracker],
+			  "bytes_per_pin", median, "bytes_per_page",
+			  median / (double)run.pages, "spread",
+			  bench_spread(bytes, rounds), "rounds", (int)rounds));
 	return 0;
+}
+
+static int measure_pins(const struct study *st, unsigned long pages, json_t *list)
+{
+	struct tracker_run run = { .pages = pages, .threads = HELD_PINS, .runs = 1 };
+	size_t len = pages * HELD_PINS * sys_page();
+	json_t *trackers;
+	struct memory m;
+	/* huge pages: a gigabyte is there soon, and its pages count alike */
+	int rc = make_memory(&m, pages < 512 ? MEM_ANON : MEM_THP, len);
+
+	if (rc) {
+		leave_out(st, text("memory of %s pinned", size_text(len)));
+		return 0;
+	}
+	trackers = json_array();
+	run.addr = m.addr;
+	for (run.tracker = BIAS; run.tracker <= HEURISTIC && !rc; run.tracker++) {
+		progress_show(text("memory of %s", size_text(len)), run.tracker,
+			      HEURISTIC + 1);
+		rc = measure_held(st, run, trackers);
+	}
+	progress_clear();
+	memory_drop(&m);
+	json_array_append_new(list,
+			      json_pack("{si, sI, sI, so}", "pins", (int)HELD_PINS,
+					"pages", (json_int_t)pages, "len",
+					(json_int_t)len, "trackers", trackers));
+	return rc;
 }
 
 /* While as many pins are held as the kernel's benchmark has threads. */
@@ -299,27 +332,8 @@ static int measure_memory(const struct study *st, json_t *list)
 	static const unsigned long sizes[] = { 1, 512, TRACKER_PAGES_MAX };
 	int rc = 0;
 
-	for (size_t i = 0; i < ARRAY_SIZE(sizes) && !rc; i++) {
-		size_t len = sizes[i] * HELD_PINS * sys_page();
-		json_t *trackers = json_array();
-		struct memory m;
-
-		/* huge pages: a gigabyte is there soon, and its pages count alike */
-		rc = make_memory(&m, sizes[i] < 512 ? MEM_ANON : MEM_THP, len);
-		if (rc) {
-			leave_out(st, text("memory of %s pinned", size_text(len)));
-			json_decref(trackers);
-			rc = 0;
-			continue;
-		}
-		rc = measure_held(st, sizes[i], m.addr, trackers);
-		memory_drop(&m);
-		json_array_append_new(
-			list, json_pack("{si, sI, sI, so}", "pins", (int)HELD_PINS,
-					"pages", (json_int_t)sizes[i], "len",
-					(json_int_t)len, "trackers", trackers));
-	}
-	progress_clear();
+	for (size_t i = 0; i < ARRAY_SIZE(sizes) && !rc; i++)
+		rc = measure_pins(st, sizes[i], list);
 	return rc;
 }
 
@@ -351,49 +365,63 @@ static int judge(void *ctx, int round)
 
 static json_t *judged_json(const struct judged *j, unsigned int rounds)
 {
-	return json_pack("{ss, si, sI, sI, sI, sI, sf, sf}", "tracker",
+	struct quartiles wrong = bench_quartiles(j->wrong, rounds);
+
+	return json_pack("{ss, si, sI, sI, sI, sI, sf, sf, sf}", "tracker",
 			 tracker_names[j->run.tracker], "rounds", (int)rounds, "runs",
 			 (json_int_t)j->run.runs, "queries", (json_int_t)j->queries,
 			 "false_positives", (json_int_t)j->false_positives,
 			 "false_negatives", (json_int_t)j->false_negatives, "wrong",
-			 bench_median(j->wrong, rounds), "spread",
-			 bench_spread(j->wrong, rounds));
+			 wrong.median, "low", wrong.low, "high", wrong.high);
 }
 
-/* @when: "during", or "after" it is over. */
-static int judge_all(const struct disturbance *d, enum memory_kind kind,
-		     const char *when, unsigned int rounds, json_t *list)
+/** struct judges - trackers that are asked while the pages are disturbed. */
+struct judges {
+	struct judged of[HEURISTIC + 1];
+};
+
+static json_t *answers_json(const struct study *st, const struct disturbance *d,
+			    const char *when, const struct judges *all)
 {
-	struct judged *all = calloc(HEURISTIC + 1, sizeof(*all));
-	struct bench_way ways[HEURISTIC + 1];
+	unsigned long turns = __atomic_load_n(&d->turns, __ATOMIC_RELAXED);
 	json_t *trackers = json_array();
+
+	for (unsigned int t = BIAS; t <= HEURISTIC; t++)
+		json_array_append_new(trackers, judged_json(&all->of[t], st->rounds));
+	return json_pack("{ss, ss, ss, sI, sI, so}", "memory",
+			 memory_name(d->memory.kind), "transient",
+			 transient_names[d->what], "when", when, "turns",
+			 (json_int_t)turns, "pages", (json_int_t)DISTURBED_PAGES,
+			 "trackers", trackers);
+}
+
+/* @when: "during", or "after" it has ended. */
+static int judge_all(const struct study *st, const struct disturbance *d,
+		     const char *when, json_t *list)
+{
+	struct judges *all = calloc(1, sizeof(*all));
+	struct bench_way ways[HEURISTIC + 1];
 	int rc;
 
-	for (unsigned int t = BIAS; all && t <= HEURISTIC; t++) {
-		all[t].run = (struct tracker_run){ .tracker = t,
-						   .classify = true,
-						   .addr = d->memory.addr,
-						   .pages = DISTURBED_PAGES,
-						   .threads = 1,
-						   .runs = JUDGE_RUNS };
-		ways[t] = (struct bench_way){ judge, &all[t] };
+	if (!all)
+		return bench_trouble(-ENOMEM, "the answers", "out of memory");
+	for (unsigned int t = BIAS; t <= HEURISTIC; t++) {
+		all->of[t].run = (struct tracker_run){
+			.tracker = t,
+			.classify = true,
+			.addr = d->memory.addr,
+			.pages = DISTURBED_PAGES,
+			.threads = 1,
+			.runs = st->opts->quick ? JUDGE_RUNS_QUICK : JUDGE_RUNS,
+		};
+		ways[t] = (struct bench_way){ judge, &all->of[t] };
 	}
-	rc = all ? bench_take_turns(text("answers, %s", transient_names[d->what]), ways,
-				    HEURISTIC + 1, rounds)
-		 : bench_trouble(-ENOMEM, "the answers", "out of memory");
-	for (unsigned int t = BIAS; !rc && t <= HEURISTIC; t++)
-		json_array_append_new(trackers, judged_json(&all[t], rounds));
+	rc = bench_take_turns(text("answers, %s", transient_names[d->what]), ways,
+			      HEURISTIC + 1, st->rounds);
+	if (!rc)
+		json_array_append_new(list, answers_json(st, d, when, all));
 	free(all);
-	return json_array_append_new(
-		       list, json_pack("{ss, ss, ss, sI, sI, so}", "memory",
-				       memory_name(kind), "transient",
-				       transient_names[d->what], "when", when, "turns",
-				       (json_int_t)__atomic_load_n(&d->turns,
-								   __ATOMIC_RELAXED),
-				       "pages", (json_int_t)DISTURBED_PAGES, "trackers",
-				       trackers))
-		       ? -ENOMEM
-		       : rc;
+	return rc;
 }
 
 static int measure_disturbed(const struct study *st, enum memory_kind kind,
@@ -403,13 +431,13 @@ static int measure_disturbed(const struct study *st, enum memory_kind kind,
 	int rc = disturbance_start(&d, kind, what);
 
 	if (!rc)
-		rc = judge_all(&d, kind, "during", st->rounds, list);
+		rc = judge_all(st, &d, "during", list);
 	if (!rc)
 		rc = disturbance_stop(&d);
 	if (!rc && what != NOTHING)
-		rc = judge_all(&d, kind, "after", st->rounds, list);
+		rc = judge_all(st, &d, "after", list);
 	disturbance_drop(&d);
-	if (rc != -EOPNOTSUPP && rc != -ENOTSUP)
+	if (rc != -EOPNOTSUPP)
 		return rc;
 	leave_out(st, text("answers while %s, %s", transient_names[what],
 			   memory_name(kind)));

@@ -104,7 +104,7 @@ static void show_answers(const json_t *root)
 		{ "", 6, false },	    { "tracker", 9, false },
 		{ "queries", 8, true },	    { "false pos.", 10, true },
 		{ "false neg.", 10, true }, { "wrong", 7, true },
-		{ "spread", 6, true },	    { "rounds", 6, true },
+		{ "quartiles", 9, true },   { "rounds", 6, true },
 	};
 	const json_t *point, *o;
 	struct table *t;
@@ -121,7 +121,8 @@ static void show_answers(const json_t *root)
 			    text("%.0f", number(o, "false_positives")),
 			    text("%.0f", number(o, "false_negatives")),
 			    text("%.3f %%", 100 * number(o, "wrong")),
-			    text("%.0f %%", 100 * number(o, "spread")),
+			    text("%.3f to %.3f", 100 * number(o, "low"),
+				 100 * number(o, "high")),
 			    text("%.0f", number(o, "rounds")));
 	table_end(t);
 }
@@ -130,6 +131,8 @@ static const char *figure_text(const json_t *f)
 {
 	if (!json_object_get(f, "value"))
 		return "not measured";
+	if (number(f, "value") >= 1000)
+		return text("%.0f", number(f, "value"));
 	if (number(f, "low") < number(f, "high"))
 		return text("%.3g (%.3g to %.3g)", number(f, "value"), number(f, "low"),
 			    number(f, "high"));
@@ -297,23 +300,49 @@ static unsigned int collect(const json_t *root, const struct drawing *d,
 	return n;
 }
 
+static const struct drawing drawings[] = {
+	{ "cost", "cost", "pin_unpin", "ns", "Pin and unpin, one thread",
+	  "time for both", UNIT_TIME },
+	{ "irq", "cost", "irq_unpin", "ns",
+	  "Unpin from an interrupt, until the pages are free", "time", UNIT_TIME },
+	{ "query", "cost", "query", "ns", "Is this page pinned?", "time for a page",
+	  UNIT_TIME },
+	{ "memory", "memory", "bytes_per_page", NULL, "Memory of the tracker",
+	  "memory for a page", UNIT_BYTES },
+};
+
+/** struct curves - a drawing's, with their points. */
+struct curves {
+	double x[TRACKERS][POINTS_MAX], y[TRACKERS][POINTS_MAX];
+	struct curve of[TRACKERS];
+};
+
+/* Without those that would be empty: the axis has no zero. Return: how many. */
+static unsigned int make_curves(const json_t *root, const struct drawing *d,
+				struct curves *c)
+{
+	unsigned int curves = 0;
+
+	for (unsigned int t = 0; t < TRACKERS; t++) {
+		unsigned int n = collect(root, d, tracker_names[t], c->x[t], c->y[t]);
+		bool any = false;
+
+		for (unsigned int k = 0; k < n; k++)
+			any |= c->y[t][k] > 0;
+		if (any)
+			c->of[curves++] = (struct curve){ .name = tracker_names[t],
+							  .x = c->x[t],
+							  .y = c->y[t],
+							  .n = n };
+	}
+	return curves;
+}
+
 int trackers_figures(const json_t *root,
 		     int (*fn)(const char *name, const struct plot *plot, void *ctx),
 		     void *ctx)
 {
-	static const struct drawing drawings[] = {
-		{ "cost", "cost", "pin_unpin", "ns", "Pin and unpin, one thread",
-		  "time for both", UNIT_TIME },
-		{ "irq", "cost", "irq_unpin", "ns",
-		  "Unpin from an interrupt, until the pages are free", "time",
-		  UNIT_TIME },
-		{ "query", "cost", "query", "ns", "Is this page pinned?",
-		  "time for a page", UNIT_TIME },
-		{ "memory", "memory", "bytes_per_page", NULL, "Memory of the tracker",
-		  "memory for a page", UNIT_BYTES },
-	};
-	double x[TRACKERS][POINTS_MAX], y[TRACKERS][POINTS_MAX];
-	struct curve curves[TRACKERS];
+	struct curves curves;
 	int rc = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(drawings) && !rc; i++) {
@@ -322,21 +351,9 @@ int trackers_figures(const json_t *root,
 				     .x = "pages of a pin",
 				     .y = d->y,
 				     .y_unit = d->unit,
-				     .curves = curves };
+				     .curves = curves.of,
+				     .n = make_curves(root, d, &curves) };
 
-		for (unsigned int t = 0; t < TRACKERS; t++) {
-			unsigned int n = collect(root, d, tracker_names[t], x[t], y[t]);
-			bool any = false;
-
-			for (unsigned int k = 0; k < n; k++)
-				any |= y[t][k] > 0;
-			if (any)
-				curves[plot.n++] =
-					(struct curve){ .name = tracker_names[t],
-							.x = x[t],
-							.y = y[t],
-							.n = n };
-		}
 		if (plot.n)
 			rc = fn(d->name, &plot, ctx);
 	}

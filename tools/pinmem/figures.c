@@ -84,11 +84,8 @@ struct view {
 	const char *word, *inner, *key, *y;
 	enum unit unit;
 };
-static const struct view costs[] = {
+static const struct view views[] = {
 	{ "time", NULL, "ns", "time for one I/O", UNIT_TIME },
-	{ "cpu", NULL, "cpu_ns", "CPU time for one I/O", UNIT_TIME },
-};
-static const struct view ratios[] = {
 	{ "time", "to_copy", "ratio", "time, copying is 1", UNIT_RATIO },
 	{ "cpu", "cpu_to_copy", "ratio", "CPU time, copying is 1", UNIT_RATIO },
 };
@@ -131,11 +128,8 @@ static bool of_slice(const json_t *c, const struct slice *s, const struct view *
 {
 	bool sizes = s->axis == AXIS_SIZE;
 
-	return word_is(c, "device", s->f->device) &&
-	       word_is(c, "direction", s->f->direction) &&
-	       word_is(c, "pages", s->f->pages) &&
-	       (int)number(c, "threads") == s->f->threads &&
-	       word_is(c, "measure", v->word) && word_is(c, "beats_copy", "from") &&
+	return in_family(c, s->f) && word_is(c, "measure", v->word) &&
+	       word_is(c, "beats_copy", "from") &&
 	       word_is(c, "along", sizes ? "size" : "reuse") &&
 	       (json_int_t)number(c, sizes ? "reuse" : "size") == s->fixed;
 }
@@ -172,7 +166,7 @@ static const char *family_text(const struct family *f)
 }
 
 static int draw_slice(const struct sink *sink, const struct slice *s,
-		      const struct view *v, const char *kind)
+		      const struct view *v)
 {
 	bool sizes = s->axis == AXIS_SIZE;
 	const char *fixed = sizes ? text("buffers used %lld time%s",
@@ -191,12 +185,13 @@ static int draw_slice(const struct sink *sink, const struct slice *s,
 	slice_marks(&g, s, v);
 	g.plot.line = v->unit == UNIT_RATIO ? 1 : 0;
 	return emit(sink,
-		    text("%s-%s-%s-%s-%s-%lld", s->f->device, s->f->direction, kind,
-			 v->word, sizes ? "used" : "size", (long long)s->fixed),
+		    text("%s-%s-%s-%s%s", s->f->device, s->f->direction,
+			 sizes ? "size" : "reuse", v->word,
+			 v->unit == UNIT_RATIO ? "-ratio" : ""),
 		    &g);
 }
 
-/* The middle of the measured values, of which there are @n. */
+/* The largest of the @n measured values that is not above this one. */
 static json_int_t wanted(const json_int_t *v, unsigned int n, json_int_t want)
 {
 	json_int_t best = n ? v[0] : 0;
@@ -217,14 +212,10 @@ static int family_figures(const struct sink *sink, const json_t *root,
 	int rc = 0;
 
 	by_reuse.fixed = wanted(v, n, 65536);
-	for (size_t i = 0; i < ARRAY_SIZE(costs) && !rc; i++)
-		rc = draw_slice(sink, &by_size, &costs[i], "size");
-	for (size_t i = 0; i < ARRAY_SIZE(ratios) && !rc; i++)
-		rc = draw_slice(sink, &by_size, &ratios[i], "size-ratio");
-	for (size_t i = 0; i < ARRAY_SIZE(ratios) && !rc; i++)
-		rc = draw_slice(sink, &by_reuse, &costs[i], "reuse");
-	for (size_t i = 0; i < ARRAY_SIZE(ratios) && !rc; i++)
-		rc = draw_slice(sink, &by_reuse, &ratios[i], "reuse-ratio");
+	for (size_t i = 0; i < ARRAY_SIZE(views) && !rc; i++)
+		rc = draw_slice(sink, &by_size, &views[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(views) && !rc; i++)
+		rc = draw_slice(sink, &by_reuse, &views[i]);
 	return rc;
 }
 

@@ -12,7 +12,7 @@
 #include "out.h"
 #include "tool.h"
 
-#define SIZE "size 900,600 enhanced"
+#define SIZE "size 960,540 enhanced"
 
 static const struct format {
 	const char *ending, *terminal;
@@ -24,7 +24,8 @@ static const struct format {
 /* To be told apart on white and on black, also by those who do not see red. */
 static const char *const colours[] = { "#2f7ed8", "#e0701a", "#2a9d5c", "#b5499b",
 				       "#c0a000", "#7a6ff0", "#d04545", "#3aa6b9",
-				       "#8a8a8a", "#a5673f" };
+				       "#8a8a8a", "#a5673f", "#8fbf3f", "#e086b6",
+				       "#1f6f78", "#c9a27e" };
 
 /* Where the ending begins; NULL: it has none of these, or nothing else. */
 static const char *ending_of(const char *file)
@@ -140,6 +141,7 @@ static void put_axes(FILE *f, const struct plot *plot)
 
 	bounds(plot, false, &least, &most);
 	put_tics(f, "x", plot->x_unit, least, most);
+	fprintf(f, "set xrange [%.17g:%.17g]\n", least / 1.3, most * 1.3);
 	bounds(plot, true, &least, &most);
 	put_tics(f, "y", plot->y_unit, least, most);
 	/* room at the top for the marks' words */
@@ -176,30 +178,33 @@ static void put_curves(FILE *f, const struct plot *plot)
 		fprintf(f,
 			"%s $curve%u with linespoints lw %s pt %u ps %s lc rgb '%s' "
 			"title ",
-			c ? "," : "plot", c, faint ? "1 dt 2" : "2", c % 10 + 4,
+			c ? "," : "plot", c, faint ? "1 dt 2" : "2", c % 12 + 4,
 			faint ? "0.5" : "0.9", colours[c % ARRAY_SIZE(colours)]);
 		put_quoted(f, plot->curves[c].name);
 		fputs(c + 1 < plot->n ? " \\\n" : "\n", f);
 	}
 }
 
-static void put_script(FILE *f, const struct plot *plot, const char *terminal,
-		       const char *file)
+static void put_script(FILE *f, const struct plot *plot)
 {
 	put_data(f, plot);
-	fprintf(f,
-		"set encoding utf8\n"
-		"set terminal %s\n"
-		"set logscale xy 10\n"
-		"set grid xtics ytics lc rgb '#bbbbbb'\n"
-		"set key noenhanced outside bottom center horizontal\n"
-		"set key spacing 1.2\n",
-		terminal);
+	fputs("set encoding utf8\n"
+	      "set logscale xy 10\n"
+	      "set grid xtics ytics lc rgb '#bbbbbb'\n"
+	      "set key noenhanced outside right center vertical Left reverse\n"
+	      "set key spacing 1.2\n",
+	      f);
 	put_axes(f, plot);
 	put_marks(f, plot);
 	put_setting(f, "title", plot->title);
 	put_setting(f, "xlabel", plot->x);
 	put_setting(f, "ylabel", plot->y);
+}
+
+static void put_output(FILE *f, const struct plot *plot, const char *terminal,
+		       const char *file)
+{
+	fprintf(f, "set terminal %s\n", terminal);
 	put_setting(f, "output", file);
 	put_curves(f, plot);
 }
@@ -216,22 +221,14 @@ static bool can_write(const char *file)
 	return true;
 }
 
-static bool draw(const struct plot *plot, const char *terminal, const char *file)
-{
-	FILE *f;
-	int status;
+/** struct output - one picture of a plot. */
+struct output {
+	char file[PATH_MAX + 8];
+	const char *terminal;
+};
 
-	if (!can_write(file))
-		return false;
-	f = popen("exec gnuplot 2>/dev/null", "we");
-	if (!f) {
-		complain("gnuplot cannot be started: %s", strerror(errno));
-		return false;
-	}
-	put_script(f, plot, terminal, file);
-	status = pclose(f);
-	if (!status)
-		return true;
+static bool complain_of(const char *file, int status)
+{
 	remove(file);
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
 		complain("the plot wants gnuplot (Debian: gnuplot-nox)");
@@ -241,26 +238,51 @@ static bool draw(const struct plot *plot, const char *terminal, const char *file
 	return false;
 }
 
+static bool draw(const struct plot *plot, const struct output *out, size_t n)
+{
+	int status;
+	FILE *f;
+
+	for (size_t i = 0; i < n; i++)
+		if (!can_write(out[i].file))
+			return false;
+	f = popen("exec gnuplot 2>/dev/null", "we");
+	if (!f) {
+		complain("gnuplot cannot be started: %s", strerror(errno));
+		return false;
+	}
+	put_script(f, plot);
+	for (size_t i = 0; i < n; i++)
+		put_output(f, plot, out[i].terminal, out[i].file);
+	status = pclose(f);
+	for (size_t i = 0; status && i < n; i++)
+		remove(out[i].file);
+	return !status || complain_of(out[0].file, status);
+}
+
 bool plot_draw(const char *file, const struct plot *plot)
 {
-	char stem[PATH_MAX], name[PATH_MAX + 8];
+	struct output out[ARRAY_SIZE(formats)];
+	int stem = (int)(ending_of(file) - file);
 
-	snprintf(stem, sizeof(stem), "%.*s", (int)(ending_of(file) - file), file);
 	for (size_t i = 0; i < ARRAY_SIZE(formats); i++) {
-		snprintf(name, sizeof(name), "%s%s", stem, formats[i].ending);
-		if (!draw(plot, formats[i].terminal, name))
-			return false;
+		snprintf(out[i].file, sizeof(out[i].file), "%.*s%s", stem, file,
+			 formats[i].ending);
+		out[i].terminal = formats[i].terminal;
 	}
-	return true;
+	return draw(plot, out, ARRAY_SIZE(formats));
 }
 
 bool plot_inline(const char *file, const struct plot *plot, const char *id)
 {
 	struct plot untitled = *plot;
+	struct output out;
 	char terminal[256];
 
 	untitled.title = "";
+	snprintf(out.file, sizeof(out.file), "%s", file);
 	snprintf(terminal, sizeof(terminal),
 		 "svg " SIZE " dynamic font 'sans,14' name '%s'", id);
-	return draw(&untitled, terminal, file);
+	out.terminal = terminal;
+	return draw(&untitled, &out, 1);
 }
