@@ -665,12 +665,12 @@ static void *worker(void *arg)
 	unsigned char *p = arg;
 	long failed = 0;
 
-	for (unsigned int i = 0; i < SHARE(3000); i++) {
+	for (unsigned int i = 0; i < SHARE(1000); i++) {
 		unsigned char *at = p + (i % 7) * 700;
 		struct ibv_mr *mr = reg(at, 6000, RIGHTS);
 
 		failed += !mr || mr->addr != at || mr->length != 6000;
-		if (i % 100 == 50)
+		if (i % 50 == 25)
 			failed += madvise(p, PAGE, MADV_DONTNEED) != 0;
 		failed += preload_dereg(mr) != 0;
 	}

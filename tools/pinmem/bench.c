@@ -202,6 +202,17 @@ static bool write_json(const json_t *root, const char *file)
 	return false;
 }
 
+/* Said before minutes of measuring and not after. */
+static bool can_write(const char *file)
+{
+	FILE *f = fopen(file, "a");
+
+	if (f)
+		return !fclose(f);
+	complain("the results cannot be written to %s: %s", file, strerror(errno));
+	return false;
+}
+
 /* Into --out. */
 static bool write_all(const struct bench *bench, const char *dir, const json_t *root)
 {
@@ -292,6 +303,8 @@ static int check_line(const char *name, const struct line *line)
 		complain("%s cannot be made: %s", line->out, strerror(errno));
 		return EXIT_NO;
 	}
+	if (line->json_file && !can_write(line->json_file))
+		return EXIT_NO;
 	return PARSED;
 }
 

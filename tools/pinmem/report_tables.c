@@ -251,6 +251,130 @@ static void register_tables(FILE *f, const json_t *root)
 	close_table(f);
 }
 
+/* What each of the trackers of a list takes: "1.8 µs, 1.58 ×". */
+static void tracker_cells(FILE *f, const json_t *list, const char *figure)
+{
+	const json_t *t;
+	size_t i;
+
+	json_array_foreach(list, i, t)
+	{
+		double ns = number_in(t, figure, "ns"),
+		       ratio = number_in(json_object_get(t, "to_bias"), figure,
+					 "ratio");
+
+		cell(f, "td", ns > 0 ? text("%s, %.2f ×", time_text(ns), ratio) : "");
+	}
+}
+
+static unsigned int tracker_heads(const json_t *list, const char **heads,
+				  unsigned int n, unsigned int max)
+{
+	const json_t *t;
+	size_t i;
+
+	json_array_foreach(list, i, t)
+	{
+		if (n < max)
+			heads[n++] = word(t, "tracker");
+	}
+	return n;
+}
+
+static void tracker_costs(FILE *f, const json_t *root)
+{
+	static const char *const figures[] = { "pin", "unpin", "irq_unpin", "query" };
+	const char *heads[16] = { "of one pin", "" };
+	const json_t *costs = json_object_get(root, "cost"), *cost;
+	size_t i;
+
+	if (!json_array_size(costs))
+		return;
+	fputs("<h3>Cost, and over that of bias in the same round</h3>\n", f);
+	open_table(f, heads,
+		   tracker_heads(json_object_get(json_array_get(costs, 0), "trackers"),
+				 heads, 2, ARRAY_SIZE(heads)));
+	json_array_foreach(costs, i, cost)
+	{
+		for (size_t k = 0; k < ARRAY_SIZE(figures); k++) {
+			fputs("<tr>", f);
+			cell(f, "td",
+			     k ? ""
+			       : text("%.0f pages, %s, %.0f threads",
+				      number(cost, "pages"), word(cost, "memory"),
+				      number(cost, "threads")));
+			cell(f, "td", figures[k]);
+			tracker_cells(f, json_object_get(cost, "trackers"), figures[k]);
+			fputs("</tr>\n", f);
+		}
+	}
+	close_table(f);
+}
+
+static void tracker_memory(FILE *f, const json_t *root)
+{
+	const char *heads[16] = { "held" };
+	const json_t *list = json_object_get(root, "memory"), *held, *t;
+	size_t i, k;
+
+	if (!json_array_size(list))
+		return;
+	fputs("<h3>Memory, bytes for each pin</h3>\n", f);
+	open_table(f, heads,
+		   tracker_heads(json_object_get(json_array_get(list, 0), "trackers"),
+				 heads, 1, ARRAY_SIZE(heads)));
+	json_array_foreach(list, i, held)
+	{
+		fputs("<tr>", f);
+		cell(f, "td",
+		     text("%.0f pins of %.0f pages", number(held, "pins"),
+			  number(held, "pages")));
+		json_array_foreach(json_object_get(held, "trackers"), k, t)
+			cell(f, "td", text("%.0f", number(t, "bytes_per_pin")));
+		fputs("</tr>\n", f);
+	}
+	close_table(f);
+}
+
+static void tracker_claims(FILE *f, const json_t *root)
+{
+	static const char *const heads[] = { "the threads said", "", "measured", "" };
+	const json_t *list = json_object_get(root, "claims"), *claim, *figure;
+	size_t i, k;
+
+	if (!json_array_size(list))
+		return;
+	fputs("<h3>What was said of it, and what was measured</h3>\n", f);
+	open_table(f, heads, ARRAY_SIZE(heads));
+	json_array_foreach(list, i, claim)
+	{
+		json_array_foreach(json_object_get(claim, "figures"), k, figure)
+		{
+			fputs("<tr>", f);
+			cell(f, "td class=why", k ? "" : word(claim, "sentence"));
+			cell(f, "td class=why",
+			     k ? ""
+			       : text("%s, %s", word(claim, "author"),
+				      word(claim, "date")));
+			cell(f, "td class=why",
+			     json_object_get(figure, "value")
+				     ? text("%s: %.3g", word(figure, "what"),
+					    number(figure, "value"))
+				     : text("%s: not measured", word(figure, "what")));
+			cell(f, "td", word(figure, "says"));
+			fputs("</tr>\n", f);
+		}
+	}
+	close_table(f);
+}
+
+static void trackers_tables(FILE *f, const json_t *root)
+{
+	tracker_costs(f, root);
+	tracker_memory(f, root);
+	tracker_claims(f, root);
+}
+
 void report_tables(FILE *f, const json_t *root)
 {
 	static const struct {
@@ -260,6 +384,7 @@ void report_tables(FILE *f, const json_t *root)
 		{ "strategies", strategies_tables },
 		{ "cache", cache_tables },
 		{ "register", register_tables },
+		{ "trackers", trackers_tables },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(benches); i++)
