@@ -90,7 +90,8 @@ install_missing()
 
 # ---- build ------------------------------------------------------------------
 
-# build DIR CMAKE-OPTION... - configures and builds in DIR
+# build DIR CMAKE-OPTION... - configures and builds in DIR: all, or what `target` names
+target=all
 build()
 {
 	local dir=$1 log=$1/build.log
@@ -98,5 +99,5 @@ build()
 	mkdir -p "$dir"
 	: >"$log"
 	quietly "$log" cmake -G Ninja -S "$SRC" -B "$dir" "$@" &&
-		quietly "$log" ninja -C "$dir" -j "$JOBS"
+		quietly "$log" ninja -C "$dir" -j "$JOBS" "$target"
 }
