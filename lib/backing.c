@@ -77,8 +77,8 @@ static enum pinmem_backing dax_or_file(const struct vma *v, const struct mount *
 }
 
 /*
- * What a driver, an anonymous inode or a socket maps. VM_IO and VM_PFNMAP are
- * refused by GUP; pages that were inserted one by one (VM_MIXEDMAP: rings of
+ * What a driver, an anonymous inode, a socket or the vdso maps. VM_IO and VM_PFNMAP
+ * are refused by GUP; pages that were inserted one by one (VM_MIXEDMAP: rings of
  * io_uring and of packet sockets) pin like shared memory. The rest (aio's ring)
  * comes through a page cache, and is tracked like a file's.
  */
@@ -201,9 +201,10 @@ static void classify(const struct walk *w, struct mapping *m, struct file *f)
 	const struct vma *v = &w->maps.vma;
 
 	if (vma_no_file(v)) {
-		/* [vvar], [vvar_vclock] are VM_PFNMAP; [vdso] is ordinary pages */
-		m->backing =
-			strncmp(w->maps.name, "[vvar", 5) ? PINMEM_ANON : PINMEM_DEVICE;
+		/* [vvar] was VM_PFNMAP before 7.3, [vvar_vclock] is; [vdso] is
+		 * ordinary pages */
+		m->backing = strncmp(w->maps.name, "[vvar", 5) ? PINMEM_ANON
+							       : kernel_memory(v, f);
 		f->ends = false;
 		return;
 	}

@@ -98,7 +98,7 @@ enum pinmem_backing {
 	PINMEM_FILE,	     /* a file through the page cache */
 	PINMEM_FSDAX,	     /* a file on a DAX file system: the storage itself */
 	PINMEM_DEVDAX,	     /* /dev/daxX.Y */
-	PINMEM_DEVICE,	     /* PFNMAP: device registers, [vvar], BARs */
+	PINMEM_DEVICE,	     /* PFNMAP: device registers, BARs */
 	PINMEM_SECRET,	     /* memfd_secret(2) */
 };
 

@@ -1176,19 +1176,23 @@ static void *find_named(const char *name, size_t *len)
 	return found;
 }
 
-static void vvar_is_device_memory(void)
+/* Since 7.3 it is pages that nobody may write. */
+static void vvar_is_what_its_flags_say(void)
 {
 	size_t len = 0;
 	void *p = find_named("[vvar]", &len);
+	int device, read;
 
 	if (!p) {
 		suite_skip("no [vvar]");
 		return;
 	}
-	expect(p, len, PINMEM_DEVICE, -EFAULT);
-	same_verdict(&verbs, p, len, 0, -EFAULT);
-	/* mlock(2) says 0, and did nothing */
-	same_verdict(&mlocks, p, len, 0, -EFAULT);
+	device = backing_vmflag((uintptr_t)p, "pf");
+	read = device ? -EFAULT : 0;
+	expect(p, len, device ? PINMEM_DEVICE : PINMEM_SHMEM, -EFAULT);
+	same_verdict(&verbs, p, len, 0, read);
+	/* of a device's mlock(2) says 0, and did nothing */
+	same_verdict(&mlocks, p, len, 0, read);
 }
 
 static void vdso_is_ordinary_read_only_memory(void)
@@ -1862,7 +1866,7 @@ static const struct test tests[] = {
 	TEST(private_mapping_of_dax_pins_when_all_is_copied),
 	TEST(file_without_dax_on_a_dax_device_is_a_file),
 	TEST(device_dax_pins),
-	TEST(vvar_is_device_memory),
+	TEST(vvar_is_what_its_flags_say),
 	TEST(vdso_is_ordinary_read_only_memory),
 	TEST(vsyscall_is_not_mapped),
 	TEST(ring_of_io_uring_pins),

@@ -570,7 +570,7 @@ static const struct single singles[] = {
 	{ "anonymous, guard region inside", anon_guard, MAY_LACK },
 	{ "anonymous, shared, guard region inside", shared_guard, MAY_LACK },
 	{ "anonymous, then ext4 dax", anon_then_dax, 0 },
-	{ "[vvar]", vvar, NOT_OURS },
+	{ "[vvar]", vvar, NOT_OURS | LIVE },
 	{ "[vdso]", vdso, NOT_OURS },
 	{ "queue of a verbs device", verbs_queue, NOT_OURS | LIVE },
 	{ "queue of an io_uring", uring_queue, NOT_OURS },
