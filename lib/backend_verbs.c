@@ -234,7 +234,7 @@ static int learn_caps(struct verbs *v)
 		.pins = true,
 		.odp = attr.odp_caps.general_caps & IBV_ODP_SUPPORT &&
 		       attr.odp_caps.per_transport_caps.rc_odp_caps,
-		.odp_whole_pages = v->rxe, /* up to 7.2 at least */
+		.odp_whole_pages = v->rxe, /* up to 7.3 at least */
 		.iova = true,
 		.unpin = UNPIN_DIRTIES_WRITABLE,
 		.counter = PINMEM_COUNT_VMPIN,

@@ -233,7 +233,7 @@ PINMEM_API int pinmem_close(struct pinmem *pm);
  * @backend:     never AUTO
  * @odp:         1: the device takes explicit ODP regions
  * @odp_whole_pages: 1: and its ODP is right only for messages that begin on a page
- *               boundary, at an active MTU of 4096: rxe (up to Linux 7.2 at least)
+ *               boundary, at an active MTU of 4096: rxe (up to Linux 7.3 at least)
  *               puts the bytes of others in the wrong place, without an error
  * @node:        NUMA node of the device; -1: none or unknown
  * @max_segment: longest single registration of the backend; longer regions are
