@@ -22,8 +22,10 @@ struct test {
  * slow: how much of a long walk is walked. */
 #ifdef __SANITIZE_THREAD__
 #define SHARE(n) (((n) + 9) / 10)
+#define UNTRACED __attribute__((no_sanitize_thread)) /* of all bytes of much memory */
 #else
 #define SHARE(n) (n)
+#define UNTRACED
 #endif
 
 int suite_main(const char *name, const struct test *tests, size_t n, int argc,

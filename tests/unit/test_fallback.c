@@ -71,19 +71,26 @@ static void release(struct pinmem *pm, struct pinmem_mr *mr)
 	CHECK_RC(pinmem_close(pm), 0);
 }
 
-static unsigned char pattern(size_t i, unsigned int seed)
+static UNTRACED unsigned char pattern(size_t i, unsigned int seed)
 {
 	return (unsigned char)((i * 2654435761u >> 11) + seed);
 }
 
-static void fill(unsigned char *p, size_t len, unsigned int seed)
+static UNTRACED void fill_from(unsigned char *p, size_t at, size_t len,
+			       unsigned int seed)
 {
 	for (size_t i = 0; i < len; i++)
-		p[i] = pattern(i, seed);
+		p[i] = pattern(at + i, seed);
+}
+
+static void fill(unsigned char *p, size_t len, unsigned int seed)
+{
+	fill_from(p, 0, len, seed);
 }
 
 /* Does p[0..len) hold the pattern from @at on? */
-static bool holds(const unsigned char *p, size_t at, size_t len, unsigned int seed)
+static UNTRACED bool holds(const unsigned char *p, size_t at, size_t len,
+			   unsigned int seed)
 {
 	for (size_t i = 0; i < len; i++)
 		if (p[i] != pattern(at + i, seed))
@@ -247,8 +254,7 @@ static void sync_from_device_moves_only_its_sub_range(void)
 	fill(p, len, 1);
 	mr = stage(pm, p + 3, len - 5);
 	copy = copy_of(mr, 0);
-	for (size_t i = 0; i < len - 5; i++)
-		copy[i] = pattern(3 + i, 4);
+	fill_from(copy, 3, len - 5, 4);
 	CHECK_RC(pinmem_sync(mr, at, n, PINMEM_SYNC_FROM_DEVICE), 0);
 	CHECK(holds(p, 0, 3 + at, 1));
 	CHECK(holds(p + 3 + at, 3 + at, n, 4));
