@@ -591,9 +591,10 @@ PINMEM_API int pinmem_sync(struct pinmem_mr *mr, uint64_t offset, uint64_t len,
  * @write: nonzero: for writing
  *
  * Through ibv_advise_mr(3), waiting for it (for rxe, whose provider lacks it, through
- * the kernel's call behind it): no page fault is left for the device. Where provider
- * or device cannot, by touching the pages, which spares the device the file system's
- * part of its page fault but not the fault. Statistics tell which. A prefetch for
+ * the kernel's call behind it): no page fault is left for the device, until the kernel
+ * changes the page tables (NUMA balancing, migration). Where provider or device cannot,
+ * by touching the pages, which spares the device the file system's part of its page
+ * fault but not the fault. Statistics tell which. A prefetch for
  * reading spares later writes nothing. Other modes: 0.
  * Return: 0, -EINVAL, -ERANGE, -EFAULT (not mapped), -ECHILD.
  */
