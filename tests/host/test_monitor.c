@@ -1744,6 +1744,8 @@ static void its_threads_have_names_and_take_no_signals(void)
 		       3ull << 31) == UINT64_MAX);
 	}
 	leave(&r);
+	for (int n = 0; n < 1000 && thread_is_named("pinmem-rea", blocked); n++)
+		pause_us(1000); /* see threads_become() */
 	CHECK(!thread_is_named("pinmem-rea", blocked));
 }
 
