@@ -120,18 +120,6 @@ static void count(struct counts *c)
 
 /* ------------------------------------------------------------------------ a case */
 
-/* Balancing takes access from the page tables, to see who wants it back, and with it
- * what the device has: between a prefetch and a WRITE it would undo the prefetch. */
-static void no_balancing(void)
-{
-	FILE *f = fopen("/proc/sys/kernel/numa_balancing", "we");
-
-	if (f) {
-		fputs("0\n", f);
-		fclose(f);
-	}
-}
-
 /* A hole of a file, or anonymous memory: nothing is there yet. */
 static unsigned char *map_untouched(struct test *t)
 {
@@ -269,7 +257,10 @@ int main(void)
 		link_stop(&t.l);
 		return 77;
 	}
-	no_balancing();
+	/* Balancing takes access from the page tables, to see who wants it back, and with
+	 * it what the device has: between a prefetch and a WRITE it would undo the
+	 * prefetch. Kernels without it have no such file. */
+	put("/proc/sys/kernel/numa_balancing", "0\n");
 	for (t.kind = 0; t.kind < KINDS; t.kind++)
 		run_case(&t);
 	stop_tracing();
